@@ -1,0 +1,32 @@
+"""Redis Streams with Protocol Buffers messages, and a laboratory to break them in.
+
+The ground floor, which a service can use, needs only redis and protobuf:
+
+- `message`     one message, and the bytes it travels as
+- `producer`    writes messages to a stream
+- `consumer`    reads them in a group, and acknowledges what was handled
+- `interfaces`  what a replacement of either must do
+- `events`      everything that happens to a message, through one hook
+- `connection`  the one client configuration both use
+
+The upper floor, the laboratory, is imported as `redisflow_lab.lab`.
+"""
+
+from redisflow_lab.consumer import RedisStreamConsumer
+from redisflow_lab.events import Event, Kind
+from redisflow_lab.interfaces import Consumer, Delivery, Handler, Producer
+from redisflow_lab.message import Message, MessageDecodeError
+from redisflow_lab.producer import RedisStreamProducer
+
+__all__ = [
+    "Consumer",
+    "Delivery",
+    "Event",
+    "Handler",
+    "Kind",
+    "Message",
+    "MessageDecodeError",
+    "Producer",
+    "RedisStreamConsumer",
+    "RedisStreamProducer",
+]

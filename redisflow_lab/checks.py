@@ -1,0 +1,19 @@
+"""Checks of arguments: each refuses with a sentence that names the value and the way out."""
+
+
+def check_name(what: str, value: str) -> str:
+    """`value`, if it can name a stream, group or consumer."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a str, not {type(value).__name__}: {value!r}")
+    if not value.strip():
+        raise ValueError(f"{what} is blank: {value!r}; give it a name")
+    return value
+
+
+def check_positive(what: str, value: int) -> int:
+    """`value`, if it is a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}: {value!r}")
+    if value < 1:
+        raise ValueError(f"{what} must be at least 1, not {value}")
+    return value

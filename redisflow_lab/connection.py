@@ -1,0 +1,53 @@
+"""The one client configuration that the producer and the consumer use."""
+
+from typing import Any
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+REPLY_MARGIN_S = 5.0
+"""How long an answer may take beyond the time a command blocks on the server, seconds."""
+
+# What redis-py's pool adds to its own settings. Maintenance notifications need RESP3.
+_POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
+
+
+def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
+    """A client of its own, to the server and with the credentials of `redis`.
+
+    Whatever `redis` was made with, the new client
+
+    - never retries a command. redis-py tries ten times by default, writes too: an XADD
+      whose reply was lost is written twice, and an XREADGROUP whose reply was lost leaves
+      entries pending that nobody saw.
+    - waits longer for a reply (`block_ms` + 5 s) than the server blocks. The default of
+      5 s turns a longer BLOCK into an error, or into silent retries.
+    - returns bytes, in the shape of RESP2. A protobuf is not text.
+
+    Raises TypeError if `redis` is not a synchronous client of one server.
+    """
+    if not isinstance(redis, Redis):
+        raise TypeError(
+            f"redis must be a redis.Redis client, not {type(redis).__name__}; "
+            "make one with redis.Redis.from_url(...)"
+        )
+    given = redis.connection_pool
+    settings: dict[str, Any] = {
+        name: value
+        for name, value in given.connection_kwargs.items()
+        if not name.startswith(_POOL_OWNED)
+    }
+    settings.update(
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        socket_timeout=block_ms / 1_000 + REPLY_MARGIN_S,
+        decode_responses=False,
+        protocol=2,
+        legacy_responses=True,
+    )
+    pool = ConnectionPool(connection_class=given.connection_class, **settings)
+    client = Redis.from_pool(pool)
+    # redis-py would build a dict for every entry; the flat list is all that is needed.
+    client.set_response_callback("XREADGROUP", lambda reply, **_: reply)
+    return client

@@ -1,0 +1,180 @@
+"""Lab: the one object a notebook needs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from redis import Redis
+
+from redisflow_lab.interfaces import Handler
+from redisflow_lab.live import Watch, watching
+from redisflow_lab.plots import Picture, timeline_plot
+from redisflow_lab.process import PrivateFolder
+from redisflow_lab.server import Server, ServerError, open_server
+from redisflow_lab.tables import (
+    Table,
+    consumers_table,
+    groups_table,
+    known_lag,
+    pending_table,
+    stream_table,
+)
+from redisflow_lab.waiting import wait_until
+from redisflow_lab.worker import Worker
+
+
+class Lab:
+    """A server of your own, and everything to look at it and to break it.
+
+    appendonly: keep an append-only file; False leaves the server only its snapshots
+    port:       None takes a free one; name one to connect with redis-cli
+    data_dir:   None takes a private folder, removed in the end; a folder you name is kept
+
+    Prints in one line which server it got. Nothing it starts outlives the kernel.
+    Raises ServerError if no server can be had.
+    """
+
+    def __init__(
+        self,
+        *,
+        appendonly: bool = True,
+        port: int | None = None,
+        data_dir: str | Path | None = None,
+    ) -> None:
+        try:
+            self._folder = PrivateFolder()
+        except OSError as error:
+            raise ServerError(
+                f"no folder for the lab: {error}. Set TMPDIR to one you may write"
+            ) from None
+        data = self._folder.path / "server" if data_dir is None else Path(data_dir).expanduser()
+        try:
+            self.server: Server = open_server(data, appendonly=appendonly, port=port)
+        except BaseException:
+            self._folder.remove()
+            raise
+        self.redis: Redis = self.server.connect()
+        self._workers: list[Worker] = []
+        print(f"The lab runs on {self.server.label}.")
+
+    def __repr__(self) -> str:
+        return f"<Lab on {self.server!r}>"
+
+    def key(self, name: str) -> str:
+        """The key for `name`: itself on an own server, below our prefix on a foreign one."""
+        return self.server.prefix + name
+
+    def worker(
+        self,
+        name: str | None,
+        handler: Handler,
+        *,
+        stream: str = "orders",
+        group: str = "billing",
+        crash: str | None = None,
+        after: int = 1,
+        batch: int = 10,
+    ) -> Worker:
+        """Start a consumer in a process of its own; see `worker.Worker`.
+
+        crash: where the process kills itself: "after-delivery", "before-ack" or "after-ack",
+               the `after`th time it gets there; None to live on
+        batch: entries delivered in one read
+        """
+        worker = Worker(
+            self.redis,
+            name,
+            handler,
+            stream=stream,
+            group=group,
+            crash=crash,
+            after=after,
+            batch=batch,
+            folder=self._folder.path,
+        )
+        self._workers.append(worker)
+        return worker
+
+    def wait_until(
+        self, state: Callable[[], object], what: str = "the state", *, timeout_s: float = 10.0
+    ) -> None:
+        """Return as soon as `state()` is true. Raises TimeoutError after `timeout_s`."""
+        wait_until(state, what, timeout_s=timeout_s)
+
+    def stream(self, stream: str = "orders") -> Table:
+        """XINFO STREAM; see `tables.stream_table`."""
+        return stream_table(self.redis, stream)
+
+    def groups(self, stream: str = "orders") -> Table:
+        """XINFO GROUPS; see `tables.groups_table`."""
+        return groups_table(self.redis, stream)
+
+    def consumers(self, stream: str = "orders", group: str = "billing") -> Table:
+        """XINFO CONSUMERS; see `tables.consumers_table`."""
+        return consumers_table(self.redis, stream, group)
+
+    def pending(self, stream: str = "orders", group: str = "billing") -> Table:
+        """XPENDING; see `tables.pending_table`."""
+        return pending_table(self.redis, stream, group)
+
+    def watch(self, stream: str = "orders") -> AbstractContextManager[Watch]:
+        """Tables and a lag plot that update in place while the block runs.
+
+        with lab.watch("orders") as watch: ... Afterwards `watch.samples` is a DataFrame and
+        `watch.plot()` the settled picture.
+        """
+        return watching(self.server.connect(), stream)
+
+    @contextmanager
+    def change(self, stream: str = "orders", group: str = "billing") -> Iterator[Table]:
+        """A table of what the block changed: measure, was, now, change (of numbers).
+
+        Measures: length, last-delivered id, lag, pending, deliveries (of all that is
+        pending, summed). The table is filled when the block ends.
+        """
+        table = Table(columns=["measure", "was", "now", "change"])
+        table.attrs["caption"] = f"what changed for {group} on {stream}"
+        was = self._measures(stream, group)
+        yield table
+        now = self._measures(stream, group)
+        for measure, before in was.items():
+            after = now[measure]
+            delta = (
+                f"{after - before:+d}"
+                if isinstance(after, int) and isinstance(before, int)
+                else ""
+            )
+            table.loc[len(table)] = [measure, str(before), str(after), delta.replace("+0", "0")]
+
+    def timeline(self, *workers: Worker) -> Picture:
+        """The delivery timeline of these workers; a cross where one died by SIGKILL."""
+        events = pd.concat([worker.events for worker in workers], ignore_index=True)
+        events = events.sort_values("at", kind="stable")
+        deaths = {
+            worker.name: worker.events["at"].max()
+            for worker in workers
+            if worker.died and len(worker.events)
+        }
+        return timeline_plot(events, deaths)
+
+    def close(self) -> None:
+        """End the workers and the server, and remove what they kept."""
+        for worker in self._workers:
+            worker.kill()
+        self.server.close()
+        self._folder.remove()
+
+    def _measures(self, stream: str, group: str) -> dict[str, Any]:
+        length = self.redis.xlen(stream)
+        pending = pending_table(self.redis, stream, group)
+        groups = {row["name"].decode(): row for row in self.redis.xinfo_groups(stream)}
+        row = groups[group]
+        return {
+            "length": length,
+            "last-delivered id": row["last-delivered-id"].decode(),
+            "lag": known_lag(row["lag"], length),
+            "pending": row["pending"],
+            "deliveries": int(pending["deliveries"].sum()),
+        }
