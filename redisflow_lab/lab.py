@@ -151,13 +151,14 @@ class Lab:
     def timeline(self, *workers: Worker) -> Picture:
         """The delivery timeline of these workers; a cross where one died by SIGKILL."""
         events = pd.concat([worker.events for worker in workers], ignore_index=True)
-        events = events.sort_values("at", kind="stable")
-        deaths = {
-            worker.name: worker.events["at"].max()
+        # A death is a moment after the last that the process could report.
+        deaths = [
+            (str(last["consumer"]), float(last["at"]) + 1e-9)
             for worker in workers
             if worker.died and len(worker.events)
-        }
-        return timeline_plot(events, deaths)
+            for last in [worker.events.iloc[-1]]
+        ]
+        return timeline_plot(events.sort_values("at", kind="stable"), deaths)
 
     def close(self) -> None:
         """End the workers and the server, and remove what they kept."""

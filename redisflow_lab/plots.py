@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
@@ -61,24 +62,25 @@ def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str)
             )  # fmt: skip
         said.append(
             f"{group}: lag up to {rows['lag'].max()}, in the end {rows['lag'].iloc[-1]}; "
-            f"pending up to {rows['pending'].max()}, in the end {rows['pending'].iloc[-1]}"
+            f"pending in the end {rows['pending'].iloc[-1]}"
         )
     for axes, what in ((upper, "lag (entries)"), (lower, "pending (entries)")):
         axes.set_ylabel(what)
         axes.set_ylim(bottom=0)
         axes.margins(y=0.15)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         for at, _ in marks:
             axes.axvline(at, color=GREY, linestyle=(0, (2, 2)), linewidth=1)
     for number, (at, text) in enumerate(marks):
         upper.annotate(
-            text, (at, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=GREY,
-            xytext=(3, -2 - 10 * (number % 3)), textcoords="offset points", va="top",
+            text, (at, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color="black",
+            xytext=(3, -2 - 11 * (number % 4)), textcoords="offset points", va="top", zorder=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )  # fmt: skip
     if said:
-        upper.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="group")
+        upper.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title="group")
     lower.set_xlabel("seconds since the watch began")
     figure.suptitle(
         f"{stream}: not yet delivered, and delivered but not acknowledged", fontsize=10
@@ -88,73 +90,106 @@ def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str)
     return Picture(figure, alt + (f". Marked: {happened}." if marks else "."))
 
 
-def timeline_plot(events: pd.DataFrame, deaths: dict[str, float] | None = None) -> Picture:
+def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Picture:
     """The delivery timeline: one lane a consumer, a bar from delivery to ack for each entry.
 
     events: columns kind, entry_id, consumer, at (seconds), deliveries
-    deaths: when (same clock) a consumer's process died, marked with a cross
+    deaths: which consumer's process died, and when (same clock); marked with a cross
 
-    A bar without an end is an entry that was still pending. A dot is where the handler
-    returned. An arrow leads from an entry's unfinished delivery to its next one.
+    The axis counts what happened, one step each, because the interesting moments are
+    microseconds apart. A hatched bar is a delivery that was never acknowledged. A dot is
+    where the handler returned, a square where it failed. An arrow leads from there to the
+    next delivery of the same entry.
     """
-    start = events["at"].min() if len(events) else 0.0
-    end = events["at"].max() if len(events) else 1.0
+    steps = _steps(events, deaths)
+    over = max(steps.values(), default=0) + 1
     lanes = list(dict.fromkeys(events["consumer"]))
     entries = sorted(set(events["entry_id"]), key=_order)
-    names = {entry_id: f"#{number}" for number, entry_id in enumerate(entries, 1)}
     height = 0.8 / max(1, len(entries))
-    figure = Figure(figsize=(8, 1.2 + 1.1 * max(1, len(lanes))), layout="constrained")
+    figure = Figure(
+        figsize=(8, 1.1 + 0.25 * len(lanes) * max(3, len(entries))), layout="constrained"
+    )
     axes = figure.subplots()
-    edge = (end - start) * 0.04 or 0.05
     unfinished: dict[str, tuple[float, float]] = {}
     said = []
     for key, rows in events.groupby(["consumer", "entry_id", "deliveries"], sort=False):
         consumer, entry_id, _ = map(str, key)
-        at = dict(zip(rows["kind"].map(str), rows["at"] - start, strict=True))
-        y = lanes.index(consumer) + height * (entries.index(entry_id) + 0.5) - 0.4
-        began = at.get("delivered", min(at.values()))
-        ended = at.get("acked")
-        died = (deaths or {}).get(consumer)
-        until = ended if ended is not None else (died - start if died else end - start + edge)
+        number = entries.index(entry_id)
+        y = lanes.index(consumer) + height * (number + 0.5) - 0.4
+        at = {
+            str(kind): steps[consumer, moment]
+            for kind, moment in zip(rows["kind"], rows["at"], strict=True)
+        }
+        began = min(at.values())
+        acked = "acked" in at
+        died = [steps[who, when] for who, when in deaths if who == consumer]
+        until = at["acked"] if acked else min([step for step in died if step > began] or [over])
         axes.barh(
-            y, max(until - began, edge / 8), left=began, height=height * 0.8,
-            color=BLUE if ended is not None else "white", edgecolor=BLUE if ended else ORANGE,
-            hatch=None if ended is not None else "////", linewidth=1,
+            y, until - began, left=began, height=height * 0.8,
+            color=BLUE if acked else "white", edgecolor=BLUE if acked else ORANGE,
+            hatch=None if acked else "////", linewidth=1,
         )  # fmt: skip
-        axes.text(began, y, f"{names[entry_id]} ", ha="right", va="center", fontsize=8)
-        if "handled" in at:
-            axes.plot(at["handled"], y, "o", color="black", markersize=4, zorder=3)
-        if "failed" in at:
-            axes.plot(at["failed"], y, "s", color=RED, markersize=5, zorder=3)
+        axes.text(
+            began + 0.12, y, f"#{number + 1}", va="center", fontsize=8, zorder=5,
+            color="white" if acked else "black",
+            bbox=None if acked else {"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )  # fmt: skip
+        for kind, mark in (("handled", "o"), ("failed", "s")):
+            if kind in at:
+                axes.plot(
+                    at[kind], y, mark, color="black", markersize=6, zorder=4,
+                    markeredgecolor="white",
+                )  # fmt: skip
         if entry_id in unfinished:
             axes.annotate(
-                "", (began, y), unfinished[entry_id], zorder=4,
+                "", (began, y), unfinished[entry_id], zorder=3,
                 arrowprops={"arrowstyle": "->", "color": GREY, "linestyle": "--"},
             )  # fmt: skip
-        if ended is None:
+        if not acked:
             unfinished[entry_id] = (until, y)
-        state = "acknowledged" if ended is not None else "still pending"
         done = "failed, " if "failed" in at else "handled, " if "handled" in at else ""
-        said.append(f"{names[entry_id]} by {consumer}: {done}{state}")
-    for consumer, at_death in (deaths or {}).items():
-        if consumer in lanes:
-            x = at_death - start
-            axes.plot(
-                x, lanes.index(consumer), "x", color=RED, markersize=13, markeredgewidth=3
-            )
+        state = "acknowledged" if acked else "not acknowledged"
+        said.append(f"#{number + 1} by {consumer}: {done}{state}")
+    for who, when in deaths:
+        axes.plot(
+            steps[who, when], lanes.index(who), "X", color=RED, markersize=14,
+            markeredgecolor="white", zorder=6,
+        )  # fmt: skip
+        said.append(f"the process of {who} died")
     axes.set_yticks(range(len(lanes)), [str(lane) for lane in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)
-    axes.set_xlabel("seconds since the first delivery")
+    axes.set_xlim(-0.3, over + 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("what happened, one step each")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(
-        "solid: delivered to acknowledged   hatched: never acknowledged   "
-        "● handler returned   ■ handler failed   ✕ process died",
+        "blue: delivered to acknowledged   hatched: not acknowledged   "
+        "● handler returned   ■ handler failed   ✖ process died",
         fontsize=8,
+        loc="left",
     )
-    alt = "Delivery timeline. " + "; ".join(said) + "."
-    for consumer in deaths or {}:
-        alt += f" The process of {consumer} died."
-    return Picture(figure, alt)
+    return Picture(figure, "Delivery timeline. " + "; ".join(said) + ".")
+
+
+def _steps(
+    events: pd.DataFrame, deaths: list[tuple[str, float]]
+) -> dict[tuple[str, float], float]:
+    """The step of each moment, in time order; what one read delivered shares one."""
+    moments = [
+        (at, str(consumer), "" if kind != "delivered" else "read")
+        for at, consumer, kind in zip(
+            events["at"], events["consumer"], events["kind"], strict=True
+        )
+    ] + [(at, consumer, "death") for consumer, at in deaths]
+    steps: dict[tuple[str, float], float] = {}
+    step = -1
+    before = ("", "")
+    for at, consumer, what in sorted(moments):
+        if what != "read" or before != (consumer, what):
+            step += 1
+        before = (consumer, what)
+        steps[consumer, at] = step
+    return steps
 
 
 def _order(entry_id: str) -> tuple[int, ...]:
