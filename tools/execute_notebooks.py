@@ -1,0 +1,103 @@
+"""Execute the chapters in place and normalise them, so that a diff shows changed lessons only.
+
+    python tools/execute_notebooks.py [notebooks/01_produce.ipynb ...]
+
+A cell whose source did not change keeps its stored outputs if the new ones differ only in
+what notebooks/sanitize.cfg lets nbval overlook, or in the pixels of a picture. Clear a
+cell's outputs to have its picture drawn anew.
+"""
+
+import configparser
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+def rules() -> list[tuple[re.Pattern[str], str]]:
+    """The sanitizer's rules, in order: what to look for and what to write instead."""
+    parser = configparser.RawConfigParser()
+    parser.read(NOTEBOOKS / "sanitize.cfg")
+    return [
+        (re.compile(parser.get(name, "regex")), parser.get(name, "replace"))
+        for name in parser.sections()
+    ]
+
+
+def overlooked(cell: NotebookNode) -> bool:
+    """Whether nbval compares nothing of this cell: a live view."""
+    return "nbval-ignore-output" in cell.metadata.get("tags", [])
+
+
+def compared(outputs: list[NotebookNode]) -> list[object]:
+    """What nbval compares of these outputs."""
+    shown: list[object] = []
+    for output in outputs:
+        data = output.get("data", {"text": output.get("text", "")})
+        for kind, text in sorted(data.items()):
+            if kind.startswith("image/"):
+                shown.append(kind)
+                continue
+            for pattern, replacement in rules():
+                text = pattern.sub(replacement, text)
+            shown.append((kind, text))
+    return shown
+
+
+def normalise(notebook: NotebookNode) -> None:
+    """Keep what a reader sees, and nothing that depends on who executed it."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+
+
+def execute(path: Path) -> None:
+    stored = nbformat.read(path, as_version=4)
+    before = {
+        (cell.id, cell.source): cell.outputs
+        for cell in stored.cells
+        if cell.cell_type == "code" and cell.outputs
+    }
+    notebook = nbformat.from_dict(stored)
+    client = NotebookClient(
+        notebook,
+        timeout=60,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    normalise(notebook)
+    for cell in notebook.cells:
+        kept = before.get((cell.get("id"), cell.source))
+        if kept and (overlooked(cell) or compared(kept) == compared(cell.outputs)):
+            cell.outputs = kept
+            for output in kept:
+                if output.output_type == "execute_result":
+                    output.execution_count = cell.execution_count
+    nbformat.write(notebook, path)
+
+
+def main(paths: list[Path]) -> None:
+    for path in paths or sorted(NOTEBOOKS.glob("*.ipynb")):
+        print(f"executing {path.name} ...", flush=True)
+        execute(path.resolve())
+
+
+if __name__ == "__main__":
+    main([Path(argument) for argument in sys.argv[1:]])
