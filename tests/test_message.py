@@ -1,0 +1,125 @@
+"""A message: what it holds, the bytes it travels as, and what is refused."""
+
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redisflow_lab import Message, MessageDecodeError
+from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
+
+GOLDEN = bytes.fromhex("0a0950726f647563657231120d48656c6c6f2c205265646973211a0608e0cba4c806")
+HELLO = Message("Producer1", "Hello, Redis!", datetime(2025, 11, 3, 22, 0, tzinfo=UTC))
+
+encodable = st.text(st.characters(exclude_categories=["Cs"]))
+messages = st.builds(
+    Message,
+    encodable.filter(lambda text: text.strip() != ""),
+    encodable,
+    st.datetimes(
+        min_value=datetime(1, 1, 2),
+        max_value=datetime(9999, 12, 30),
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45))]),
+    ),
+)
+
+
+def test_the_bytes_of_other_services_decode_and_encode_back() -> None:
+    assert Message.from_bytes(GOLDEN) == HELLO
+    assert HELLO.to_bytes() == GOLDEN
+    assert Message.from_fields({b"data": GOLDEN}).to_fields() == {b"data": GOLDEN}
+
+
+@given(messages)
+def test_any_message_survives_the_round_trip(message: Message) -> None:
+    assert Message.from_bytes(message.to_bytes()) == message
+
+
+@given(st.binary())
+def test_any_bytes_are_a_message_or_a_decode_error(data: bytes) -> None:
+    try:
+        message = Message.from_bytes(data)
+    except MessageDecodeError:
+        return
+    assert Message.from_bytes(message.to_bytes()) == message
+
+
+def test_large_content_survives() -> None:
+    message = Message("web", "ß" * 5_000_000)
+    assert Message.from_bytes(message.to_bytes()).content == message.content
+
+
+def test_equal_values_are_equal_and_hash_alike() -> None:
+    same = Message("Producer1", "Hello, Redis!", datetime(2025, 11, 3, 22, 0, tzinfo=UTC))
+    assert same == HELLO
+    assert hash(same) == hash(HELLO)
+    assert Message("Producer1", "Hello!", HELLO.created_at) != HELLO
+    assert pickle.loads(pickle.dumps(HELLO)) == HELLO
+
+
+@pytest.mark.parametrize("name", ["producer", "content", "created_at", "other"])
+def test_a_message_cannot_be_changed(name: str) -> None:
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        setattr(HELLO, name, "x")
+
+
+def test_another_zone_is_converted() -> None:
+    nepal = timezone(timedelta(hours=5, minutes=45))
+    at = datetime(2025, 11, 4, 3, 45, tzinfo=nepal)
+    assert Message("Producer1", "Hello, Redis!", at) == HELLO
+
+
+def test_left_out_the_time_is_now() -> None:
+    before = datetime.now(UTC)
+    assert before <= Message("web", "").created_at <= datetime.now(UTC)
+
+
+def test_nanoseconds_are_cut_off_on_reading_but_kept_in_the_bytes() -> None:
+    pb = StreamMessage(producer="web")
+    pb.created_at.seconds, pb.created_at.nanos = 1, 999
+    message = Message.from_bytes(pb.SerializeToString())
+    assert message.created_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert message.to_bytes() == pb.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ((" \t", "x"), ValueError, r"blank: ' \\t'"),
+        (("", "x"), ValueError, "blank"),
+        ((b"web", "x"), TypeError, "producer must be a str, not bytes: b'web'"),
+        (("web", None), TypeError, "content must be a str, not NoneType"),
+        (("web", "\ud800"), ValueError, "UTF-8"),
+        (("web", "x", datetime(2025, 1, 1)), ValueError, "no time zone: 2025-01-01"),
+        (("web", "x", "today"), TypeError, "created_at must be a datetime, not str: 'today'"),
+    ],
+)
+def test_bad_values_are_refused_by_name(
+    arguments: tuple[object, ...], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        Message(*arguments)  # type: ignore[arg-type]
+
+
+def test_what_no_producer_writes_does_not_decode() -> None:
+    timeless = StreamMessage(producer="web", content="x")
+    nameless = StreamMessage(content="x")
+    nameless.created_at.seconds = 1
+    timed = StreamMessage(producer="web")
+    timed.created_at.seconds = 10**15
+    for pb, says in ((timeless, "no created_at"), (nameless, "blank"), (timed, "no time")):
+        with pytest.raises(MessageDecodeError, match=says):
+            Message.from_bytes(pb.SerializeToString())
+
+
+def test_a_decode_error_says_what_arrived() -> None:
+    with pytest.raises(MessageDecodeError, match=r"20 bytes \(ff ff .* \.\.\.\)"):
+        Message.from_bytes(b"\xff" * 20)
+    with pytest.raises(MessageDecodeError, match="expected bytes, not str"):
+        Message.from_bytes("text")  # type: ignore[arg-type]
+    with pytest.raises(MessageDecodeError, match="no field b'data', only b'body'"):
+        Message.from_fields({b"body": GOLDEN})
+    with pytest.raises(MessageDecodeError, match="trimmed or deleted"):
+        Message.from_fields({})

@@ -1,0 +1,167 @@
+"""What the system promises, end to end: real processes, real kills, a real server."""
+
+import signal
+from threading import Event as StopEvent
+from threading import Thread
+
+from redis import Redis
+
+from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
+from redisflow_lab.interfaces import Handler
+from redisflow_lab.lab import Lab
+
+
+def billing_on(client: Redis, invoices: str) -> Handler:
+    """A handler whose side effect is an invoice in Redis."""
+
+    def bill(delivery: Delivery) -> None:
+        client.rpush(invoices, delivery.message.content)
+
+    return bill
+
+
+def listed(lab: Lab, invoices: str) -> list[str]:
+    return [invoice.decode() for invoice in lab.redis.lrange(invoices, 0, -1)]
+
+
+def publish(lab: Lab, stream: str, *contents: str, producer: str = "web") -> list[str]:
+    messages = [Message(producer, content) for content in contents]
+    return RedisStreamProducer(lab.redis, stream).publish_many(messages)
+
+
+def test_produce_and_consume_with_the_consumer_online(lab: Lab, stream: str) -> None:
+    invoices = f"invoices:{stream}"
+    alice = lab.worker("alice", billing_on(lab.redis, invoices), stream=stream)
+    publish(lab, stream, "a", "b")
+    alice.wait_for("acked", 2)
+    publish(lab, stream, "c")
+    alice.wait_for("acked", 3)
+    assert alice.stop() == "exit 0"
+    assert listed(lab, invoices) == ["a", "b", "c"]
+    assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 0]]
+
+
+def test_messages_persist_while_the_consumer_is_offline(lab: Lab, stream: str) -> None:
+    invoices = f"invoices:{stream}"
+    bill = billing_on(lab.redis, invoices)
+    publish(lab, stream, "a")
+    first = lab.worker("alice", bill, stream=stream)
+    first.wait_for("acked", 1)
+    first.stop()
+    publish(lab, stream, "b", "c")
+    assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 2]]
+    second = lab.worker("alice", bill, stream=stream)
+    second.wait_for("acked", 2)
+    second.stop()
+    assert listed(lab, invoices) == ["a", "b", "c"]
+
+
+def test_messages_stay_pending_when_a_consumer_is_killed_before_it_acknowledges(
+    lab: Lab, stream: str
+) -> None:
+    invoices = f"invoices:{stream}"
+    ids = publish(lab, stream, "a", "b", "c")
+    bill = billing_on(lab.redis, invoices)
+    alice = lab.worker("alice", bill, stream=stream, crash="before-ack", after=2)
+    assert alice.wait_end() == "SIGKILL"
+    assert listed(lab, invoices) == ["a", "b"]
+    table = lab.pending(stream)
+    assert list(table["entry_id"]) == ids[1:]
+    assert set(table["consumer"]) == {"alice"}
+
+
+def test_pending_messages_are_replayed_and_new_ones_follow(lab: Lab, stream: str) -> None:
+    invoices = f"invoices:{stream}"
+    bill = billing_on(lab.redis, invoices)
+    publish(lab, stream, "a", "b", "c")
+    lab.worker("alice", bill, stream=stream, crash="before-ack").wait_end()
+    publish(lab, stream, "new")
+    again = lab.worker("alice", bill, stream=stream)
+    again.wait_for("acked", 4)
+    again.stop()
+    assert listed(lab, invoices) == ["a", "a", "b", "c", "new"]
+    acked = again.events.query("kind == 'acked'")
+    assert list(acked["deliveries"]) == [2, 2, 2, 1]
+    assert len(lab.pending(stream)) == 0
+
+
+def test_one_of_two_producers_goes_offline_and_nothing_stops(lab: Lab, stream: str) -> None:
+    """The producers are processes: workers that forward their own stream's entries."""
+    invoices = f"invoices:{stream}"
+    client = lab.redis
+
+    def forward(delivery: Delivery) -> None:
+        RedisStreamProducer(client, stream).publish(delivery.message)
+
+    alice = lab.worker("alice", billing_on(client, invoices), stream=stream)
+    web = lab.worker("web", forward, stream=f"{stream}:web", group="out")
+    mobile = lab.worker("mobile", forward, stream=f"{stream}:mobile", group="out")
+    publish(lab, f"{stream}:web", "w1")
+    publish(lab, f"{stream}:mobile", "m1")
+    alice.wait_for("acked", 2)
+    assert web.kill() == "SIGKILL"
+    publish(lab, f"{stream}:mobile", "m2", "m3")
+    alice.wait_for("acked", 4)
+    assert sorted(listed(lab, invoices)) == ["m1", "m2", "m3", "w1"]
+    assert [mobile.stop(), alice.stop()] == ["exit 0", "exit 0"]
+
+
+def test_a_producer_goes_offline_and_the_consumer_restarts_together(
+    lab: Lab, stream: str
+) -> None:
+    invoices = f"invoices:{stream}"
+    bill = billing_on(lab.redis, invoices)
+    publish(lab, stream, "w1", producer="web")
+    publish(lab, stream, "m1", producer="mobile")
+    lab.worker("alice", bill, stream=stream, crash="after-delivery").wait_end()
+    publish(lab, stream, "m2", producer="mobile")  # web is away, and so is alice
+    assert listed(lab, invoices) == []
+    alice = lab.worker("alice", bill, stream=stream)
+    publish(lab, stream, "m3", producer="mobile")
+    alice.wait_for("acked", 4)
+    alice.stop()
+    assert listed(lab, invoices) == ["w1", "m1", "m2", "m3"]
+
+
+def test_a_killed_server_comes_back_on_its_data(own_lab: Lab) -> None:
+    bill = billing_on(own_lab.redis, "invoices")
+    ids = publish(own_lab, "orders", "a", "b", "c")
+    own_lab.worker("alice", bill, crash="before-ack", after=2).wait_end()
+    own_lab.server.kill()
+    own_lab.server.start()
+    assert own_lab.stream("orders")["length"].tolist() == [3]
+    assert list(own_lab.pending("orders")["entry_id"]) == ids[1:]
+    publish(own_lab, "orders", "d")
+    alice = own_lab.worker("alice", bill)
+    alice.wait_for("acked", 3)
+    alice.stop()
+    assert listed(own_lab, "invoices") == ["a", "b", "b", "c", "d"]
+
+
+def test_a_stop_finishes_the_batch_in_hand_and_starts_no_other(lab: Lab, stream: str) -> None:
+    publish(lab, stream, *"abcd")
+    stop = StopEvent()
+    handled: list[str] = []
+
+    def handle(delivery: Delivery) -> None:
+        handled.append(delivery.message.content)
+        stop.set()
+
+    consumer = RedisStreamConsumer(lab.redis, stream, "billing", "alice", batch=2)
+    thread = Thread(target=consumer.run, args=(handle,), kwargs={"stop": stop})
+    thread.start()
+    thread.join()
+    assert handled == ["a", "b"]
+    assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 2]]
+
+
+def test_each_crash_point_is_where_its_name_says(lab: Lab, stream: str) -> None:
+    expected = {"after-delivery": (0, 1), "before-ack": (1, 1), "after-ack": (1, 0)}
+    for crash, (invoiced, still_pending) in expected.items():
+        key = f"{stream}:{crash}"
+        publish(lab, key, "a")
+        bill = billing_on(lab.redis, f"invoices:{key}")
+        worker = lab.worker("alice", bill, stream=key, crash=crash)
+        assert worker.wait_end() == signal.SIGKILL.name
+        found = (len(listed(lab, f"invoices:{key}")), len(lab.pending(key)))
+        assert found == (invoiced, still_pending), crash
