@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 
 import pandas as pd
 import redis as redis_py
-from IPython.display import HTML, display
+from IPython.display import HTML, DisplayHandle
 from redis import Redis
 
 from redisflow_lab.plots import Picture, lag_plot
@@ -98,16 +98,17 @@ class Watch:
             except redis_py.RedisError:
                 continue  # down, or the stream vanished between two commands: a gap
 
-    def _draw_on(self, view: object) -> None:
+    def _draw_on(self, view: DisplayHandle) -> None:
         while not self._over.wait(DRAW_S):
-            view.update(self._html())  # type: ignore[attr-defined]
+            view.update(self._html())
 
 
 @contextmanager
 def watching(redis: Redis, stream: str) -> Iterator[Watch]:
     """Show the stream's tables and lag plot until the block ends; see `Lab.watch`."""
     watch = Watch(redis, stream)
-    view = display(HTML(f"<p>watching {escape(stream)}</p>"), display_id=True)
+    view = DisplayHandle()
+    view.display(HTML(f"<p>watching {escape(stream)}</p>"))
     threads = [
         Thread(target=watch._sample_on, daemon=True),
         Thread(target=watch._draw_on, args=(view,), daemon=True),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 # The shell becomes the program (exec), so its pid and exit status are the program's own.
@@ -88,8 +89,9 @@ class Child:
     def _dismiss_guard(self) -> None:
         lifeline = self._process.stdin
         if lifeline is not None and not lifeline.closed:
-            lifeline.write(b"\n")
-            lifeline.close()
+            with suppress(BrokenPipeError):  # it was killed before it left a guard
+                lifeline.write(b"\n")
+                lifeline.close()
 
 
 class PrivateFolder:

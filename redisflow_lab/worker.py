@@ -146,7 +146,8 @@ class Worker:
     def kill(self) -> str:
         """SIGKILL, wherever it is. Returns how it ended."""
         self._child.kill()
-        return self.wait_end()
+        self._reader.join()
+        return _ended(self._child.exit_status or 0)
 
     def _collect(self, events_read: int) -> None:
         with os.fdopen(events_read) as lines:
