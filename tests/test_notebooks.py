@@ -1,0 +1,145 @@
+"""What every chapter must be, beside equal outputs: whole, executed, readable, tidy."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from redisflow_lab.waiting import wait_until
+
+CHAPTERS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+SECTIONS = [
+    "**What you'll do.**", "**What you'll learn**", "**What you'll need.**",
+    "## Recap", "## In production", "## Next",
+]  # fmt: skip
+FORBIDDEN = {
+    "a shell escape": r"^\s*(!|%%?(sh|bash|sx|system)\b)",
+    "a bare sleep": r"\bsleep\(",
+    "an nbval comment": r"NBVAL_",
+    "a path of one machine": r"/(root|home|tmp|Users)/",
+}
+
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[NotebookNode]:
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def ignored(cell: NotebookNode) -> bool:
+    return "nbval-ignore-output" in cell.metadata.get("tags", [])
+
+
+def test_there_are_chapters() -> None:
+    assert len(CHAPTERS) >= 6
+
+
+@each_chapter
+def test_every_cell_was_executed_in_order(path: Path) -> None:
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_chapter
+def test_no_output_is_an_error(path: Path) -> None:
+    assert not [
+        output
+        for cell in code_cells(path)
+        for output in cell.outputs
+        if output.output_type == "error"
+    ]
+
+
+@each_chapter
+def test_nine_in_ten_outputs_are_compared(path: Path) -> None:
+    shown = [cell for cell in code_cells(path) if cell.outputs]
+    compared = [cell for cell in shown if not ignored(cell)]
+    assert len(compared) >= 0.9 * len(shown)
+
+
+@each_chapter
+def test_what_is_not_compared_is_settled_in_the_next_cell(path: Path) -> None:
+    cells = code_cells(path)
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        if ignored(cell):
+            assert following is not None
+            assert following.outputs
+            assert not ignored(following)
+
+
+@each_chapter
+def test_every_figure_has_alt_text(path: Path) -> None:
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "image/png" in data:
+                assert output.metadata["image/png"]["alt"]
+            for tag in re.findall(r"<img[^>]*", data.get("text/html", "")):
+                assert re.search(r'alt="[^"]+"', tag)
+
+
+@each_chapter
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_cell_contains(path: Path, what: str) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        assert not re.search(FORBIDDEN[what], cell.source, re.MULTILINE), cell.source
+
+
+@each_chapter
+def test_cells_are_short(path: Path) -> None:
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+
+
+@each_chapter
+def test_the_chapter_has_its_sections(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert text.startswith("# ")
+    assert [section for section in SECTIONS if section not in text] == []
+
+
+@each_chapter
+def test_the_metadata_says_nothing_of_who_executed_it(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.language_info == {"name": "python"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert set().union(*(cell.metadata for cell in notebook.cells)) <= {"tags"}
+
+
+@each_chapter
+def test_executed_again_it_shows_as_much_and_leaves_nothing_behind(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nbval does not compare a cell whose stored outputs are missing; this does."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook,
+        timeout=60,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()
+    wait_until(lambda: not living_below(tmp_path), "no process of the chapter is left")
+    wait_until(lambda: not list(tmp_path.glob("redisflow-*")), "no folder is left")
+    for stored, cell in zip(
+        code_cells(path),
+        [cell for cell in notebook.cells if cell.cell_type == "code"],
+        strict=True,
+    ):
+        kinds = [output.output_type for output in stored.outputs]
+        assert kinds == [output.output_type for output in cell.outputs], cell.source
+
+
+def living_below(folder: Path) -> list[int]:
+    """Processes that work in a folder below this one, as servers and workers do."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cwd"])
+        if (process.info["cwd"] or "").startswith(f"{folder}/")
+    ]
