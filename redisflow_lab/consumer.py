@@ -113,7 +113,7 @@ class RedisStreamConsumer:
         Waits up to `block_ms` for the first entry; 0 if none came.
         """
         entries = self._read(">", "BLOCK", self._block_ms)
-        self._handle_all(entries, None, handler)
+        self._handle_all(entries, {}, handler)
         return len(entries)
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
@@ -149,19 +149,20 @@ class RedisStreamConsumer:
         return {row["message_id"]: row["times_delivered"] for row in rows}
 
     def _handle_all(
-        self, entries: list[RawEntry], counts: dict[bytes, int] | None, handler: Handler
+        self, entries: list[RawEntry], counts: dict[bytes, int], handler: Handler
     ) -> None:
-        """Handle entries in order, and acknowledge those whose handler returned."""
+        """Handle entries in order, and acknowledge those whose handler returned.
+
+        counts: how often each was delivered; one that is not in it, once
+        """
         observed = self._on_event is not None or event_log.isEnabledFor(logging.DEBUG)
-        deliveries = dict.fromkeys((entry_id for entry_id, _ in entries), 1)
-        deliveries.update(counts or {})
         if observed:
-            for entry_id, count in deliveries.items():
-                self._emit(Kind.DELIVERED, entry_id, count)
+            for entry_id, _ in entries:
+                self._emit(Kind.DELIVERED, entry_id, counts.get(entry_id, 1))
         handled: list[bytes] = []
         try:
             for entry_id, flat in entries:
-                count = deliveries[entry_id]
+                count = counts.get(entry_id, 1)
                 try:
                     handler(Delivery(entry_id.decode(), _message(flat), count))
                 except Exception as error:
@@ -171,18 +172,18 @@ class RedisStreamConsumer:
                 if observed:
                     self._emit(Kind.HANDLED, entry_id, count)
                 if len(handled) == self._ack_every:
-                    self._ack(handled, deliveries, observed)
+                    self._ack(handled, counts, observed)
         finally:
             # Also when a KeyboardInterrupt ends the loop: these were handled.
-            self._ack(handled, deliveries, observed)
+            self._ack(handled, counts, observed)
 
-    def _ack(self, handled: list[bytes], deliveries: dict[bytes, int], observed: bool) -> None:
+    def _ack(self, handled: list[bytes], counts: dict[bytes, int], observed: bool) -> None:
         if not handled:
             return
         self._redis.execute_command("XACK", self.stream, self.group, *handled)
         if observed:
             for entry_id in handled:
-                self._emit(Kind.ACKED, entry_id, deliveries[entry_id])
+                self._emit(Kind.ACKED, entry_id, counts.get(entry_id, 1))
         handled.clear()
 
     def _emit(

@@ -6,6 +6,8 @@ from threading import Event as StopEvent
 from threading import Thread
 
 import pytest
+import redis
+from network import address_of, losing_answers_to
 from redis import Redis
 
 from redisflow_lab import Delivery, Event, Message, RedisStreamConsumer, RedisStreamProducer
@@ -241,9 +243,7 @@ def test_without_a_hook_the_log_tells_the_same(
     ids=str,
 )
 def test_any_client_will_do(lab: Lab, stream: str, settings: dict[str, object]) -> None:
-    server = lab.redis.connection_pool.connection_kwargs
-    address = {name: server[name] for name in ("host", "port", "password")}
-    client = Redis(**address, **settings)  # type: ignore[arg-type]
+    client = Redis(**address_of(lab), **settings)  # type: ignore[arg-type]
     consumer = RedisStreamConsumer(client, stream, "billing", "alice", block_ms=200)
     consumer.ensure_group()
     assert consumer.read_new(failing_on_all) == 0
@@ -300,3 +300,115 @@ def test_bad_arguments_are_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=says):
         RedisStreamConsumer(lab.redis, **arguments)  # type: ignore[arg-type]
+
+
+def test_run_replays_before_it_reads_what_is_new(lab: Lab, stream: str) -> None:
+    written(lab, stream, 2)
+    consumer_of(lab, stream).read_new(failing_on_all)
+    RedisStreamProducer(lab.redis, stream).publish(Message("web", "new"))
+    handled: list[tuple[str, int]] = []
+    stop = StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        handled.append((delivery.message.content, delivery.deliveries))
+        if delivery.message.content == "new":
+            stop.set()
+
+    consumer_of(lab, stream).run(handle, stop=stop)
+    assert handled == [("0", 2), ("1", 2), ("new", 1)]
+
+
+def test_a_bad_entry_and_a_failing_handler_do_not_end_the_loop(lab: Lab, stream: str) -> None:
+    bad = lab.redis.xadd(stream, {b"data": b"\x01"}).decode()
+    ids = written(lab, stream, 3)
+    handled: list[str] = []
+    stop = StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        failing_on("0", handled)(delivery)
+        if delivery.message.content == "2":
+            stop.set()
+
+    consumer_of(lab, stream, batch=1).run(handle, stop=stop)
+    assert handled == ["1", "2"]
+    assert pending(lab, stream) == [bad, ids[0]]
+
+
+def test_a_message_keeps_its_id_and_value_through_the_stream(lab: Lab, stream: str) -> None:
+    message = Message("web", "1 x Dune")
+    entry_id = RedisStreamProducer(lab.redis, stream).publish(message)
+    seen: list[Delivery] = []
+    consumer_of(lab, stream).read_new(seen.append)
+    assert seen == [Delivery(entry_id, message, 1)]
+
+
+def test_two_consumers_of_a_group_share_and_two_groups_do_not(lab: Lab, stream: str) -> None:
+    written(lab, stream, 4)
+    alice, bob, audit = ([], [], [])  # type: tuple[list[str], list[str], list[str]]
+    consumer_of(lab, stream, batch=2).read_new(collecting(alice))
+    RedisStreamConsumer(lab.redis, stream, "billing", "bob").read_new(collecting(bob))
+    other = RedisStreamConsumer(lab.redis, stream, "audit", "alice")
+    other.ensure_group()
+    other.read_new(collecting(audit))
+    assert (alice, bob, audit) == (["0", "1"], ["2", "3"], ["0", "1", "2", "3"])
+
+
+def test_replay_leaves_what_another_consumer_holds(lab: Lab, stream: str) -> None:
+    written(lab, stream, 1)
+    RedisStreamConsumer(lab.redis, stream, "billing", "bob").ensure_group()
+    RedisStreamConsumer(lab.redis, stream, "billing", "bob").read_new(failing_on_all)
+    assert consumer_of(lab, stream).replay_pending(failing_on_all) == 0
+    assert list(lab.pending(stream)["consumer"]) == ["bob"]
+
+
+def test_what_got_lost_on_its_way_is_found_by_replay(lab: Lab, stream: str) -> None:
+    """The server delivered, the answer never arrived: pending, and nobody saw it."""
+    ids = written(lab, stream, 2)
+    server = address_of(lab)
+    consumer_of(lab, stream)
+    with losing_answers_to(b"XREADGROUP", server["host"], server["port"]) as port:
+        unlucky = RedisStreamConsumer(
+            Redis(host="127.0.0.1", port=port, password=server["password"]),
+            stream,
+            "billing",
+            "alice",
+        )
+        handled: list[str] = []
+        with pytest.raises(redis.ConnectionError):
+            unlucky.read_new(collecting(handled))
+    assert (handled, pending(lab, stream)) == ([], ids)
+    consumer_of(lab, stream).replay_pending(collecting(handled))
+    assert (handled, pending(lab, stream)) == (["0", "1"], [])
+
+
+def test_an_acknowledgement_that_fails_leaves_the_entry_pending(own_lab: Lab) -> None:
+    ids = written(own_lab, "orders", 1)
+    with pytest.raises(redis.ConnectionError):
+        consumer_of(own_lab, "orders").read_new(lambda _: own_lab.server.kill())
+    own_lab.server.start()
+    assert pending(own_lab, "orders") == ids
+
+
+def test_a_lost_server_ends_run_with_an_error(own_lab: Lab) -> None:
+    written(own_lab, "orders", 1)
+    consumer = consumer_of(own_lab, "orders")
+    with pytest.raises(redis.ConnectionError):
+        consumer.run(lambda _: own_lab.server.kill(), stop=StopEvent())
+
+
+def test_a_key_that_is_no_stream_is_an_error_and_not_a_loop(lab: Lab, stream: str) -> None:
+    lab.redis.set(stream, "text")
+    consumer = RedisStreamConsumer(lab.redis, stream, "billing", "alice")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        consumer.run(failing_on_all, stop=StopEvent())
+    assert lab.redis.get(stream) == b"text"
+
+
+def test_bad_arguments_touch_no_message(lab: Lab, stream: str) -> None:
+    written(lab, stream, 1)
+    for bad in ({"batch": 0}, {"block_ms": 0}, {"ack_every": -1}, {"name": " "}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            RedisStreamConsumer(lab.redis, stream, "billing", **bad)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"must be a redis\.Redis client, not NoneType"):
+        RedisStreamConsumer(None, stream, "billing")  # type: ignore[arg-type]
+    assert lab.redis.xinfo_groups(stream) == []

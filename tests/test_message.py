@@ -1,7 +1,7 @@
 """A message: what it holds, the bytes it travels as, and what is refused."""
 
 import pickle
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,10 @@ from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
 
 GOLDEN = bytes.fromhex("0a0950726f647563657231120d48656c6c6f2c205265646973211a0608e0cba4c806")
 HELLO = Message("Producer1", "Hello, Redis!", datetime(2025, 11, 3, 22, 0, tzinfo=UTC))
+
+TICK = timedelta(microseconds=1)
+EAST, WEST = timezone(timedelta(hours=5)), timezone(timedelta(hours=-5))
+FIRST, LAST = datetime.min.replace(tzinfo=EAST), datetime.max.replace(tzinfo=WEST)
 
 encodable = st.text(st.characters(exclude_categories=["Cs"]))
 messages = st.builds(
@@ -37,13 +41,36 @@ def test_any_message_survives_the_round_trip(message: Message) -> None:
     assert Message.from_bytes(message.to_bytes()) == message
 
 
+@given(encodable, st.datetimes(timezones=st.just(UTC)), st.integers(1, 50_000))
+def test_what_went_in_comes_out(content: str, at: datetime, times: int) -> None:
+    message = Message.from_bytes(Message("web", content * times, at).to_bytes())
+    assert (message.producer, message.content) == ("web", content * times)
+    assert (message.created_at, message.created_at.tzinfo) == (at, UTC)
+
+
 @given(st.binary())
 def test_any_bytes_are_a_message_or_a_decode_error(data: bytes) -> None:
+    check_decoding(data)
+
+
+@given(messages, st.binary(max_size=4), st.data())
+def test_damaged_bytes_are_a_message_or_a_decode_error(
+    message: Message, damage: bytes, data: st.DataObject
+) -> None:
+    whole = message.to_bytes()
+    at = data.draw(st.integers(0, len(whole)))
+    check_decoding(whole[:at] + damage + whole[at + len(damage) :])
+    check_decoding(whole[:at])
+
+
+def check_decoding(data: bytes) -> None:
     try:
         message = Message.from_bytes(data)
     except MessageDecodeError:
         return
     assert Message.from_bytes(message.to_bytes()) == message
+    assert message.created_at.tzinfo is UTC
+    assert repr(message)
 
 
 def test_large_content_survives() -> None:
@@ -93,6 +120,11 @@ def test_nanoseconds_are_cut_off_on_reading_but_kept_in_the_bytes() -> None:
         (("web", None), TypeError, "content must be a str, not NoneType"),
         (("web", "\ud800"), ValueError, "UTF-8"),
         (("web", "x", datetime(2025, 1, 1)), ValueError, "no time zone: 2025-01-01"),
+        (("\udfff", "x"), ValueError, "producer has no UTF-8 form at character 0"),
+        ((None, "x"), TypeError, "producer must be a str, not NoneType"),
+        (("web", "x", date(2025, 1, 1)), TypeError, "created_at must be a datetime, not date"),
+        (("web", "x", FIRST), ValueError, "outside the years 1 to 9999 in UTC: 0001-01-01"),
+        (("web", "x", LAST), ValueError, "outside the years 1 to 9999 in UTC: 9999-12-31"),
         (("web", "x", "today"), TypeError, "created_at must be a datetime, not str: 'today'"),
     ],
 )
@@ -123,3 +155,54 @@ def test_a_decode_error_says_what_arrived() -> None:
         Message.from_fields({b"body": GOLDEN})
     with pytest.raises(MessageDecodeError, match="trimmed or deleted"):
         Message.from_fields({})
+
+
+@pytest.mark.parametrize("name", ["producer", "content", "created_at"])
+def test_nothing_of_a_message_can_be_deleted(name: str) -> None:
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        delattr(HELLO, name)
+
+
+def test_a_message_differs_from_what_is_no_message() -> None:
+    assert HELLO != GOLDEN
+    assert ("Producer1", "Hello, Redis!", HELLO.created_at) != HELLO
+
+
+@pytest.mark.parametrize("other", [("web", "Hello, Redis!"), ("Producer1", "Hi")])
+def test_each_part_counts_in_a_comparison(other: tuple[str, str]) -> None:
+    assert Message(*other, HELLO.created_at) != HELLO
+    assert Message("Producer1", "Hello, Redis!", HELLO.created_at + TICK) != HELLO
+
+
+def test_microseconds_survive_before_the_epoch_too() -> None:
+    at = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert Message.from_bytes(Message("web", "", at).to_bytes()).created_at == at
+
+
+@pytest.mark.parametrize("at", [datetime.min, datetime.max])
+def test_the_first_and_the_last_moment_survive(at: datetime) -> None:
+    message = Message("web", "", at.replace(tzinfo=UTC))
+    assert Message.from_bytes(message.to_bytes()) == message
+
+
+def test_the_epoch_itself_is_a_time() -> None:
+    message = Message("web", "", datetime(1970, 1, 1, tzinfo=UTC))
+    assert Message.from_bytes(message.to_bytes()) == message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos"),
+    [(-62_135_596_801, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)],
+)
+def test_a_time_outside_what_a_timestamp_may_hold_does_not_decode(
+    seconds: int, nanos: int
+) -> None:
+    pb = StreamMessage(producer="web")
+    pb.created_at.seconds, pb.created_at.nanos = seconds, nanos
+    with pytest.raises(MessageDecodeError, match=f"no time: {seconds} s and {nanos} ns"):
+        Message.from_bytes(pb.SerializeToString())
+
+
+def test_no_bytes_at_all_do_not_decode() -> None:
+    with pytest.raises(MessageDecodeError, match=r"0 bytes \(\): their producer is blank"):
+        Message.from_bytes(b"")

@@ -1,11 +1,11 @@
 """The producer: ids, order, batches, and one try for each write."""
 
-import socket
+import logging
 from collections.abc import Iterator
-from threading import Thread
 
 import pytest
 import redis
+from network import address_of, losing_answers_to
 from redis import Redis
 
 from redisflow_lab import Message, RedisStreamProducer
@@ -72,7 +72,7 @@ def test_bad_arguments_are_refused_by_name(
 
 
 def test_a_write_whose_answer_is_lost_is_not_tried_again(lab: Lab, stream: str) -> None:
-    server = lab.redis.connection_pool.connection_kwargs
+    server = address_of(lab)
     with losing_answers_to(b"XADD", server["host"], server["port"]) as port:
         client = Redis(host="127.0.0.1", port=port, password=server["password"])  # retries: 10
         with pytest.raises(redis.ConnectionError):
@@ -80,30 +80,86 @@ def test_a_write_whose_answer_is_lost_is_not_tried_again(lab: Lab, stream: str) 
     assert stored(lab.redis, stream) == ["once"]
 
 
-class losing_answers_to:  # noqa: N801 - reads as a phrase
-    """A proxy that forwards everything, but hangs up instead of answering this command."""
+def test_publish_many_without_messages_writes_nothing(lab: Lab, stream: str) -> None:
+    assert RedisStreamProducer(lab.redis, stream).publish_many([]) == []
+    assert not lab.redis.exists(stream)
 
-    def __init__(self, command: bytes, host: str, port: int) -> None:
-        self._command, self._server = command, (host, port)
 
-    def __enter__(self) -> int:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        Thread(target=self._serve, daemon=True).start()
-        return int(self._listener.getsockname()[1])
+def test_an_iterable_that_breaks_leaves_whole_batches(lab: Lab, stream: str) -> None:
+    def breaking() -> Iterator[Message]:
+        yield from some(25)
+        raise OSError("the source broke")
 
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
+    with pytest.raises(OSError, match="the source broke"):
+        RedisStreamProducer(lab.redis, stream).publish_many(breaking(), batch_size=10)
+    assert stored(lab.redis, stream) == [f"order {number}" for number in range(20)]
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with client, socket.create_connection(self._server) as server:
-                while asked := client.recv(65_536):
-                    server.sendall(asked)
-                    answer = server.recv(65_536)
-                    if self._command in asked:
-                        break
-                    client.sendall(answer)
+
+@pytest.mark.parametrize("item", [b"x", None, ("web", "x")])
+def test_publish_refuses_what_is_no_message(lab: Lab, stream: str, item: object) -> None:
+    with pytest.raises(TypeError, match="expected a Message, not "):
+        RedisStreamProducer(lab.redis, stream).publish(item)  # type: ignore[arg-type]
+    assert not lab.redis.exists(stream)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True])
+def test_a_bad_batch_size_is_refused_and_nothing_is_taken(
+    lab: Lab, stream: str, size: object
+) -> None:
+    messages = some(2)
+    with pytest.raises((TypeError, ValueError), match="batch_size must be"):
+        RedisStreamProducer(lab.redis, stream).publish_many(messages, batch_size=size)  # type: ignore[arg-type]
+    assert len(list(messages)) == 2
+    assert not lab.redis.exists(stream)
+
+
+def test_a_stream_is_trimmed_of_its_oldest_entries(lab: Lab, stream: str) -> None:
+    producer = RedisStreamProducer(lab.redis, stream, maxlen=10)
+    ids = producer.publish_many(some(2_000))
+    kept = [found.decode() for found, _ in lab.redis.xrange(stream)]
+    assert kept == ids[-len(kept) :]
+
+
+def test_a_client_that_decodes_answers_still_gives_ids_as_text(lab: Lab, stream: str) -> None:
+    client = Redis(**address_of(lab), decode_responses=True)
+    ids = RedisStreamProducer(client, stream).publish_many(some(2))
+    assert [found for found, _ in client.xrange(stream)] == ids
+
+
+def test_the_producer_has_a_connection_of_its_own_that_never_retries(lab: Lab) -> None:
+    given = Redis(**address_of(lab))
+    own = RedisStreamProducer(given)._redis
+    assert own.connection_pool is not given.connection_pool
+    assert given.get_retry().get_retries() > 0  # what redis-py does unless told
+    assert own.get_retry().get_retries() == 0
+    assert own.connection_pool.make_connection().retry.get_retries() == 0
+
+
+def test_a_batch_whose_answer_is_lost_is_not_written_again(lab: Lab, stream: str) -> None:
+    server = address_of(lab)
+    with losing_answers_to(b"XADD", server["host"], server["port"]) as port:
+        client = Redis(host="127.0.0.1", port=port, password=server["password"])
+        with pytest.raises(redis.ConnectionError):
+            RedisStreamProducer(client, stream).publish_many(some(10))
+    assert stored(lab.redis, stream) == [f"order {number}" for number in range(10)]
+
+
+def test_a_server_that_is_down_is_an_error_and_the_producer_works_again(own_lab: Lab) -> None:
+    producer = RedisStreamProducer(own_lab.redis)
+    producer.publish(Message("web", "before"))
+    own_lab.server.kill()
+    with pytest.raises(redis.ConnectionError):
+        producer.publish(Message("web", "lost"))
+    own_lab.server.start()
+    producer.publish(Message("web", "after"))
+    assert stored(own_lab.redis, "messages") == ["before", "after"]
+
+
+def test_the_log_tells_the_id_of_every_entry(
+    lab: Lab, stream: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    producer = RedisStreamProducer(lab.redis, stream)
+    with caplog.at_level(logging.DEBUG, logger="redisflow_lab.producer"):
+        ids = [producer.publish(Message("web", "one")), *producer.publish_many(some(2))]
+    assert all(entry_id in caplog.text for entry_id in ids)
+    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG"]

@@ -1,0 +1,41 @@
+"""The address of a lab's server, and a network between it and a client that loses answers."""
+
+import socket
+from threading import Thread
+from typing import Any
+
+from redisflow_lab.lab import Lab
+
+
+def address_of(lab: Lab) -> dict[str, Any]:
+    settings = lab.redis.connection_pool.connection_kwargs
+    return {name: settings[name] for name in ("host", "port", "password")}
+
+
+class losing_answers_to:  # noqa: N801 - reads as a phrase
+    """A proxy that forwards everything, but hangs up instead of answering this command."""
+
+    def __init__(self, command: bytes, host: str, port: int) -> None:
+        self._command, self._server = command, (host, port)
+
+    def __enter__(self) -> int:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        Thread(target=self._serve, daemon=True).start()
+        return int(self._listener.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, socket.create_connection(self._server) as server:
+                while asked := client.recv(65_536):
+                    server.sendall(asked)
+                    answer = server.recv(65_536)
+                    if self._command in asked:
+                        break
+                    client.sendall(answer)
