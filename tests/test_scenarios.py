@@ -1,9 +1,13 @@
 """What the system promises, end to end: real processes, real kills, a real server."""
 
+import json
 import signal
+import subprocess
+import sys
 from threading import Event as StopEvent
 from threading import Thread
 
+from network import address_of
 from redis import Redis
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
@@ -165,3 +169,70 @@ def test_each_crash_point_is_where_its_name_says(lab: Lab, stream: str) -> None:
         assert worker.wait_end() == signal.SIGKILL.name
         found = (len(listed(lab, f"invoices:{key}")), len(lab.pending(key)))
         assert found == (invoiced, still_pending), crash
+
+
+PRODUCER = """
+import json, sys
+from redis import Redis
+from redisflow_lab import Message, RedisStreamProducer
+address, stream, name = json.load(sys.stdin)
+producer = RedisStreamProducer(Redis(**address), stream)
+number = 0
+while True:
+    producer.publish(Message(name, f"{name} {number}"))
+    number += 1
+"""
+
+
+def producer_process(lab: Lab, stream: str, name: str) -> subprocess.Popen[bytes]:
+    """A process that does nothing but publish, until it is killed."""
+    process = subprocess.Popen([sys.executable, "-c", PRODUCER], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps([address_of(lab), stream, name]).encode())
+    process.stdin.close()
+    return process
+
+
+def test_a_producer_killed_while_it_writes_stops_nobody_else(lab: Lab, stream: str) -> None:
+    invoices = f"invoices:{stream}"
+    alice = lab.worker("alice", billing_on(lab.redis, invoices), stream=stream)
+    web, mobile = (producer_process(lab, stream, name) for name in ("web", "mobile"))
+    try:
+        lab.wait_until(
+            lambda: {bill.split()[0] for bill in listed(lab, invoices)} == {"web", "mobile"},
+            "bills of both",
+            timeout_s=30,
+        )
+        web.kill()
+        assert web.wait() == -signal.SIGKILL
+        before = sum(bill.startswith("mobile") for bill in listed(lab, invoices))
+        lab.wait_until(
+            lambda: sum(b.startswith("mobile") for b in listed(lab, invoices)) > before + 50,
+            "more bills of the one that lives",
+        )
+        assert alice.count("failed") == 0
+    finally:
+        for process in (web, mobile):
+            process.kill()
+            process.wait()
+    alice.wait_for("acked", lab.redis.xlen(stream), timeout_s=60)
+    alice.stop()
+    written = [Message.from_fields(fields).content for _, fields in lab.redis.xrange(stream)]
+    assert listed(lab, invoices) == written  # all of them, in order, once
+
+
+def test_producer_and_consumer_go_on_after_the_server_was_killed(own_lab: Lab) -> None:
+    producer = RedisStreamProducer(own_lab.redis, "orders")
+    consumer = RedisStreamConsumer(own_lab.redis, "orders", "billing", "alice", block_ms=50)
+    consumer.ensure_group()
+    ids = producer.publish_many(Message("web", str(number)) for number in range(100))
+    seen: list[Delivery] = []
+    consumer.read_new(seen.append)
+    for _ in range(2):
+        own_lab.server.kill()
+        own_lab.server.start()
+    ids.append(producer.publish(Message("web", "100")))
+    while consumer.read_new(seen.append):
+        pass
+    assert [delivery.entry_id for delivery in seen] == ids
+    assert own_lab.groups("orders")[["pending", "lag"]].values.tolist() == [[0, 0]]

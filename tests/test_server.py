@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -9,6 +10,7 @@ import pytest
 import redis
 from redis import Redis
 
+from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.server import ServerError
 
@@ -124,3 +126,124 @@ def test_a_refused_password_and_a_silent_address_are_named(
     own_lab.server.kill()
     with pytest.raises(ServerError, match=r"no server answers at 127\.0\.0\.1"):
         Lab()
+
+
+def test_its_files_are_for_its_owner_only(lab: Lab) -> None:
+    folder = lab.server.folder  # type: ignore[attr-defined]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "server.conf").stat().st_mode) == 0o600
+
+
+def test_the_append_only_file_is_on_unless_told(lab: Lab) -> None:
+    assert lab.redis.config_get("appendonly") == {b"appendonly": b"yes"}
+
+
+def test_the_line_it_prints_names_the_server_and_no_password(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lab = Lab()
+    printed = capsys.readouterr().out
+    lab.close()
+    assert printed == f"The lab runs on {lab.server.label}.\n"
+    assert url_of(lab)[1] not in printed
+
+
+def test_a_folder_of_ones_own_is_kept_and_can_be_opened_again(tmp_path: Path) -> None:
+    for number in range(3):
+        lab = Lab(data_dir=tmp_path / "my data")
+        assert int(lab.redis.get("count") or 0) == number
+        lab.redis.incr("count")
+        lab.close()
+
+
+def test_a_port_of_ones_choice_is_used(lab: Lab) -> None:
+    first = Lab()
+    port = first.server.port  # type: ignore[attr-defined]
+    first.close()
+    second = Lab(port=port)
+    assert Redis(port=port, password=url_of(second)[1]).ping()
+    second.close()
+
+
+def test_starting_what_runs_changes_nothing(own_lab: Lab) -> None:
+    pid = own_lab.server.pid  # type: ignore[attr-defined]
+    own_lab.server.start()
+    assert own_lab.server.pid == pid  # type: ignore[attr-defined]
+
+
+def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
+    lab = Lab(data_dir=tmp_path)
+    lab.close()
+    lab.close()
+
+
+@pytest.mark.parametrize("port", [-1, 70_000])
+def test_a_port_that_is_none_is_named(port: int) -> None:
+    with pytest.raises(ServerError, match=f"port {port} cannot be used"):
+        Lab(port=port)
+
+
+def test_a_lab_that_cannot_be_had_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(ServerError):
+        Lab(port=70_000)
+    assert list(tmp_path.iterdir()) == []
+    left = {c.pid for c in psutil.Process().children(recursive=True) if c.status() != "zombie"}
+    assert left <= before
+
+
+def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No old server at hand: the oldest that will do is raised above all there are."""
+    monkeypatch.setattr("redisflow_lab.server.OLDEST", (99, 0))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(ServerError, match=r"is (Redis|Valkey) [0-9.]+; 7\.0 is the oldest"):
+        Lab()
+    left = {c.pid for c in psutil.Process().children(recursive=True) if c.status() != "zombie"}
+    assert left <= before
+
+
+def test_docker_is_not_offered_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDISFLOW_SERVER", "docker")
+    with pytest.raises(ServerError, match="docker is not offered yet; use path or bundled"):
+        Lab()
+
+
+@pytest.fixture
+def guests(own_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lab, Lab]]:
+    """Two labs on a server that neither started."""
+    monkeypatch.setenv("REDISFLOW_URL", url_of(own_lab)[0])
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
+    first, second = Lab(), Lab()
+    yield first, second
+    first.close()
+    second.close()
+
+
+def test_a_guest_deletes_its_own_keys_and_no_other_guests(guests: tuple[Lab, Lab]) -> None:
+    first, second = guests
+    for guest in guests:
+        for number in range(1_500):  # more than one round of SCAN
+            guest.redis.set(guest.key(f"key {number}"), 1)
+    first.close()
+    assert first.redis.keys(f"{first.key('')}*") == []
+    assert len(second.redis.keys(f"{second.key('')}*")) == 1_500
+
+
+def test_a_guest_neither_starts_nor_kills(own_lab: Lab, guests: tuple[Lab, Lab]) -> None:
+    for refused in (guests[0].server.kill, guests[0].server.start):
+        with pytest.raises(ServerError, match="not ours to"):
+            refused()
+    assert own_lab.redis.ping()
+
+
+def test_a_guests_worker_works_under_the_prefix(own_lab: Lab, guests: tuple[Lab, Lab]) -> None:
+    guest = guests[0]
+    orders = guest.key("orders")
+    RedisStreamProducer(guest.redis, orders).publish(Message("web", "a"))
+    worker = guest.worker("alice", lambda _: None, stream=orders)
+    worker.wait_for("acked", 1)
+    worker.stop()
+    assert own_lab.redis.keys() == [orders.encode()]

@@ -1,10 +1,14 @@
 """The handle of a worker process: what it refuses, and what it says when things go wrong."""
 
+import os
+import signal
 from threading import Lock
 
 import pytest
+from network import address_of
+from redis import Redis
 
-from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab import Delivery, Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 
 
@@ -58,3 +62,116 @@ def test_events_are_one_row_each(lab: Lab, stream: str) -> None:
     assert list(events.columns) == [
         "kind", "entry_id", "consumer", "at", "deliveries", "error",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("crash", "kinds", "done", "pending"),
+    [
+        ("after-delivery", ["delivered"] * 3, 0, 3),
+        ("before-ack", ["delivered"] * 3 + ["handled", "acked", "handled"], 2, 2),
+        ("after-ack", ["delivered"] * 3 + ["handled", "acked"] * 2, 2, 1),
+    ],
+)
+def test_it_dies_the_second_time_it_gets_to_the_crash_point(
+    lab: Lab, stream: str, crash: str, kinds: list[str], done: int, pending: int
+) -> None:
+    """In after-delivery that is the second of three entries, which one read delivered."""
+    RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "abc")
+    client = lab.redis
+
+    def count(_: Delivery) -> None:
+        client.incr(f"done:{stream}")
+
+    worker = lab.worker("alice", count, stream=stream, crash=crash, after=2)
+    assert worker.wait_end() == "SIGKILL"
+    assert worker.died
+    assert list(worker.events["kind"]) == kinds[: 2 if crash == "after-delivery" else None]
+    assert int(client.get(f"done:{stream}") or 0) == done
+    assert len(lab.pending(stream)) == pending
+
+
+def test_a_polite_stop_finishes_the_batch_in_hand(lab: Lab, stream: str) -> None:
+    RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "abcd")
+    client = Redis(**address_of(lab), socket_timeout=30)
+    gate = f"gate:{stream}"
+
+    def wait_at_the_gate(_: Delivery) -> None:
+        client.blpop([gate], timeout=20)
+
+    worker = lab.worker("alice", wait_at_the_gate, stream=stream, batch=3)
+    worker.wait_for("delivered", 3)
+    os.kill(worker.pid, signal.SIGTERM)
+    client.rpush(gate, "a", "b", "c")
+    assert worker.wait_end() == "exit 0"
+    assert not worker.died
+    assert [worker.count(kind) for kind in ("acked", "failed")] == [3, 0]
+    assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 1]]
+
+
+def test_a_handler_may_use_a_client_of_any_configuration(lab: Lab, stream: str) -> None:
+    text = Redis(**address_of(lab), decode_responses=True)
+    text.set(f"price:{stream}", "9 €")
+    RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
+
+    def bill(delivery: Delivery) -> None:
+        text.set(f"bill:{stream}", delivery.message.content + str(text.get(f"price:{stream}")))
+
+    worker = lab.worker("alice", bill, stream=stream)
+    worker.wait_for("acked", 1)
+    worker.stop()
+    assert text.get(f"bill:{stream}") == "a9 €"
+
+
+def test_a_handler_that_raises_is_reported_and_the_worker_lives(lab: Lab, stream: str) -> None:
+    ids = RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "ab")
+
+    def decline(delivery: Delivery) -> None:
+        if delivery.message.content == "a":
+            raise ValueError("card declined")
+
+    worker = lab.worker("alice", decline, stream=stream)
+    worker.wait_for("acked", 1)
+    assert worker.stop() == "exit 0"
+    failed = worker.events.query("kind == 'failed'")
+    assert failed[["entry_id", "error"]].values.tolist() == [
+        [ids[0], "ValueError: card declined"]
+    ]
+    assert list(lab.pending(stream)["entry_id"]) == ids[:1]
+
+
+def test_a_worker_without_a_name_takes_a_random_one(lab: Lab, stream: str) -> None:
+    names = set()
+    for content in "ab":
+        RedisStreamProducer(lab.redis, stream).publish(Message("web", content))
+        worker = lab.worker(None, lambda _: None, stream=stream, crash="before-ack")
+        worker.wait_end()
+        names |= set(worker.events["consumer"])
+    assert len(names) == 2
+    assert set(lab.pending(stream)["consumer"]) == names
+
+
+def test_a_stopped_process_is_killed_all_the_same(lab: Lab, stream: str) -> None:
+    worker = lab.worker("alice", print, stream=stream)
+    lab.wait_until(lambda: lab.redis.exists(stream), "it made the group")
+    os.kill(worker.pid, signal.SIGSTOP)
+    assert worker.kill() == "SIGKILL"
+    assert worker.kill() == "SIGKILL"
+    assert repr(worker) == "<worker alice: SIGKILL, 0 acked>"
+
+
+def test_a_handle_shows_how_far_its_worker_came(lab: Lab, stream: str) -> None:
+    RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
+    worker = lab.worker("alice", lambda _: None, stream=stream)
+    worker.wait_for("acked", 1)
+    assert repr(worker) == "<worker alice: running, 1 acked>"
+    worker.stop()
+    assert repr(worker) == "<worker alice: exit 0, 1 acked>"
+    with pytest.raises(RuntimeError, match=r"alice ended \(exit 0\) after 1 of 2 acked"):
+        worker.wait_for("acked", 2)
+
+
+def test_an_unknown_kind_of_event_is_refused(lab: Lab, stream: str) -> None:
+    worker = lab.worker("alice", print, stream=stream)
+    with pytest.raises(ValueError, match="'eaten' is not a valid Kind"):
+        worker.wait_for("eaten")
+    worker.kill()

@@ -1,0 +1,107 @@
+"""A watch: what it samples, what is marked, and what it leaves behind."""
+
+import base64
+
+from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab.lab import Lab
+from redisflow_lab.live import Watch
+
+
+def test_a_sample_is_one_row_a_group(lab: Lab, stream: str) -> None:
+    RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "abc")
+    for group in ("audit", "billing"):
+        lab.redis.xgroup_create(stream, group, id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    watch = Watch(lab.redis, stream)
+    watch.sample()
+    rows = watch.samples[["group", "length", "lag", "pending"]].values.tolist()
+    assert rows == [["audit", 3, 3, 0], ["billing", 3, 1, 2]]
+
+
+def test_an_unknown_lag_is_sampled_as_unknown(lab: Lab, stream: str) -> None:
+    RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "abc")
+    middle, last = (entry_id for entry_id, _ in lab.redis.xrange(stream)[1:])
+    lab.redis.xgroup_create(stream, "billing", id=middle)
+    lab.redis.xdel(stream, last)
+    lab.redis.xadd(stream, {"data": b""})
+    watch = Watch(lab.redis, stream)
+    watch.sample()
+    lag = lab.groups(stream)["lag"]
+    assert watch.samples["lag"].isna().tolist() == lag.isna().tolist()
+    assert watch.plot().png.startswith(b"\x89PNG")
+
+
+def test_a_watch_samples_by_itself_while_its_block_runs(lab: Lab, stream: str) -> None:
+    lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    with lab.watch(stream) as watch:
+        lab.wait_until(lambda: len(watch.samples) >= 3, "three samples nobody asked for")
+        RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
+        lab.wait_until(lambda: watch.samples["lag"].max() == 1, "it saw the new entry")
+    settled = len(watch.samples)
+    assert watch.samples["lag"].iloc[-1] == 1
+    assert len(watch.samples) == settled
+
+
+def test_a_watch_may_begin_before_the_stream_does(lab: Lab, stream: str) -> None:
+    with lab.watch(stream) as watch:
+        lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    assert watch.samples["length"].iloc[-1] == 0
+
+
+def test_a_killed_server_leaves_a_gap_and_the_watch_goes_on(own_lab: Lab) -> None:
+    own_lab.redis.xgroup_create("orders", "billing", id="0", mkstream=True)
+    with own_lab.watch("orders") as watch:
+        own_lab.wait_until(lambda: len(watch.samples) > 0, "a sample")
+        own_lab.server.kill()
+        before = len(watch.samples)
+        own_lab.server.start()
+        RedisStreamProducer(own_lab.redis, "orders").publish(Message("web", "a"))
+        own_lab.wait_until(
+            lambda: len(watch.samples) > before and watch.samples["lag"].iloc[-1] == 1,
+            "it samples again",
+        )
+
+
+def test_a_watch_ends_quietly_when_the_server_is_gone(own_lab: Lab) -> None:
+    own_lab.redis.xgroup_create("orders", "billing", id="0", mkstream=True)
+    with own_lab.watch("orders") as watch:
+        own_lab.wait_until(lambda: len(watch.samples) > 0, "a sample")
+        own_lab.server.kill()
+    assert "the server is down" in watch._html().data
+
+
+def test_an_error_in_the_block_ends_the_watch_and_is_seen(lab: Lab, stream: str) -> None:
+    lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    try:
+        with lab.watch(stream) as watch:
+            raise OSError("my own mistake")
+    except OSError as error:
+        seen = str(error)
+    assert seen == "my own mistake"
+    assert watch._over.is_set()
+
+
+def test_marks_are_kept_in_order_and_told_in_the_alt_text(lab: Lab, stream: str) -> None:
+    lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    watch = Watch(lab.redis, stream)
+    watch.mark("alice stopped")
+    watch.mark("alice came back")
+    assert list(watch.marks["text"]) == ["alice stopped", "alice came back"]
+    assert watch.marks["t_s"].is_monotonic_increasing
+    assert len(watch.samples) == 2  # each mark takes a sample
+    assert watch.plot().alt == (
+        f"Lag and pending of {stream}. billing: lag up to 0, in the end 0; pending in the "
+        "end 0. Marked: alice stopped; alice came back."
+    )
+
+
+def test_a_picture_carries_its_words_wherever_it_goes(lab: Lab, stream: str) -> None:
+    lab.redis.xgroup_create(stream, "<b>", id="0", mkstream=True)
+    watch = Watch(lab.redis, stream)
+    watch.sample()
+    picture = watch.plot()
+    data, metadata = picture._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]) == picture.png
+    assert metadata["image/png"]["alt"] == data["text/plain"] == repr(picture) == picture.alt
+    assert "&lt;b&gt;: lag up to 0" in picture.to_html()
+    assert "<b>" not in picture.to_html()
