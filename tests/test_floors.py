@@ -27,9 +27,21 @@ def test_importing_the_consumer_loads_no_laboratory() -> None:
 @pytest.mark.parametrize("name", [*GROUND, "__init__"])
 def test_a_ground_floor_module_imports_no_upper_one(name: str) -> None:
     tree = ast.parse((PACKAGE / f"{name}.py").read_text())
-    imported = {
-        (node.module or "").removeprefix("redisflow_lab.")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-    }
-    assert not imported & UPPER
+    imported = {name for node in ast.walk(tree) for name in imported_by(node)}
+    assert not {name.removeprefix("redisflow_lab.").split(".")[0] for name in imported} & UPPER
+
+
+def imported_by(node: ast.AST) -> list[str]:
+    """The modules an import names, in each of the ways there are to write one."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        package = node.module or "redisflow_lab"
+        return [package, *(f"{package}.{alias.name}" for alias in node.names)]
+    return []
+
+
+@pytest.mark.parametrize("line", ["import redisflow_lab.lab", "from redisflow_lab import lab"])
+def test_every_way_to_import_the_laboratory_would_be_seen(line: str) -> None:
+    names = [name for node in ast.walk(ast.parse(line)) for name in imported_by(node)]
+    assert "redisflow_lab.lab" in names
