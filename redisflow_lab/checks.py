@@ -1,5 +1,7 @@
 """Checks of arguments: each refuses with a sentence that names the value and the way out."""
 
+import inspect
+
 
 def check_name(what: str, value: str) -> str:
     """`value`, if it can name a stream, group or consumer."""
@@ -17,3 +19,16 @@ def check_positive(what: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{what} must be at least 1, not {value}")
     return value
+
+
+def check_handler(handler: object) -> None:
+    """Refuse what cannot be called, and what would only return a coroutine."""
+    if not callable(handler):
+        raise TypeError(f"handler must be callable, not {type(handler).__name__}: {handler!r}")
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        type(handler).__call__
+    ):
+        raise TypeError(
+            f"handler is asynchronous: {handler!r}; nobody would await it. "
+            "Wrap it: lambda delivery: asyncio.run(handler(delivery))"
+        )

@@ -13,7 +13,7 @@ from uuid import uuid4
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from redisflow_lab.checks import check_name, check_positive
+from redisflow_lab.checks import check_handler, check_name, check_positive
 from redisflow_lab.connection import stream_client
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
@@ -96,6 +96,7 @@ class RedisStreamConsumer:
         belongs at every start, not only after a crash. Each entry is read once, whether
         its handler succeeds or not. Being read again counts as a delivery.
         """
+        check_handler(handler)
         replayed = 0
         last = b"0"
         while entries := self._read(last):
@@ -112,6 +113,7 @@ class RedisStreamConsumer:
 
         Waits up to `block_ms` for the first entry; 0 if none came.
         """
+        check_handler(handler)
         entries = self._read(">", "BLOCK", self._block_ms)
         self._handle_all(entries, {}, handler)
         return len(entries)
@@ -123,10 +125,11 @@ class RedisStreamConsumer:
         is made again. A lost connection raises redis.ConnectionError.
         """
         self.ensure_group()
-        self.replay_pending(handler)
+        step = self.replay_pending
         while not stop.is_set():
             try:
-                self.read_new(handler)
+                step(handler)
+                step = self.read_new
             except ResponseError as error:
                 if not _group_vanished(error):
                     raise
@@ -197,7 +200,7 @@ class RedisStreamConsumer:
             self.name,
             time.monotonic(),
             deliveries,
-            f"{type(error).__name__}: {error}" if error else "",
+            _described(error) if error else "",
         )
         log_event(event)
         if self._on_event is not None:
@@ -208,6 +211,13 @@ def _message(flat: list[bytes] | None) -> Message:
     if flat is not None and len(flat) == 2 and flat[0] == FIELD:  # the usual case, directly
         return Message.from_bytes(flat[1])
     return Message.from_fields(dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {})
+
+
+def _described(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # a handler's own exception may fail to say anything
+        return type(error).__name__
 
 
 def _group_vanished(error: ResponseError) -> bool:

@@ -51,7 +51,8 @@ class Watch:
 
     def mark(self, text: str) -> None:
         """Write `text` beside the plot at this moment."""
-        self.sample()
+        with suppress(redis_py.RedisError):  # down: there is nothing to sample
+            self.sample()
         self._marks.append((time.monotonic() - self._began, text))
 
     def sample(self) -> None:

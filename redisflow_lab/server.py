@@ -1,5 +1,6 @@
 """The server room: a server you name, one on this machine, or the bundled one."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -8,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import redis
 from redis import Redis
@@ -134,6 +135,7 @@ class OwnServer:
         self._binary = binary
         self._password = secrets.token_urlsafe(16)
         self.folder = _writable(folder)
+        self._lock = _locked(self.folder)
         self.port = _free_port() if port is None else _not_taken(port)
         self._configure(appendonly)
         self._child: Child | None = None
@@ -197,6 +199,7 @@ class OwnServer:
     def close(self) -> None:
         if self.running:
             self.kill()
+        self._lock.close()
 
     def _configure(self, appendonly: bool) -> None:
         # In a file and not as arguments: everybody can read the arguments of a process.
@@ -204,7 +207,7 @@ class OwnServer:
         conf.touch(mode=0o600)
         conf.write_text(
             f"bind 127.0.0.1\nport {self.port}\nrequirepass {self._password}\n"
-            f'dir "{self.folder}"\nappendonly {"yes" if appendonly else "no"}\n'
+            f"dir {_quoted(self.folder)}\nappendonly {'yes' if appendonly else 'no'}\n"
         )
 
 
@@ -219,7 +222,13 @@ class ForeignServer:
     def __init__(self, url: str) -> None:
         self._url = url
         self.prefix = f"redisflow:{secrets.token_hex(4)}:"
-        client = self.connect()
+        try:
+            client = self.connect()
+        except ValueError:  # its text may quote the password
+            raise ServerError(
+                "REDISFLOW_URL is no Redis URL; write redis://user:password@host:port/0, "
+                "with special characters percent-encoded"
+            ) from None
         where = _where(client)
         try:
             version, name = _version(client)
@@ -309,6 +318,22 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
+def _quoted(folder: Path) -> str:
+    escaped = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """A lock on the folder, released with this process: two servers would mix their files."""
+    lock = (folder / "server.lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ServerError(f"the folder {str(folder)!r} is in use by another lab") from None
+    return lock
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -320,8 +345,8 @@ def _not_taken(port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, TypeError) as error:
             raise ServerError(
-                f"port {port} cannot be used: {error}. Leave port out to get a free one"
+                f"port {port!r} cannot be used: {error}. Leave port out to get a free one"
             ) from None
     return port

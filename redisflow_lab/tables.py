@@ -4,11 +4,14 @@ Each function returns a `Table`: a tidy pandas DataFrame with the columns its do
 names. Ids and names are text, counts are integers, times are in ms.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any, cast
 
 import pandas as pd
 from redis import Redis
+from redis.exceptions import ResponseError
 
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
@@ -67,9 +70,14 @@ class Table(pd.DataFrame):
         ]
 
 
+class NoSuchStreamError(ResponseError):
+    """There is no stream under this key. Redis itself says only: no such key."""
+
+
 def stream_table(redis: Redis, stream: str) -> Table:
     """XINFO STREAM. One row: stream, length, first_id, last_id (of the entries), groups."""
-    info = redis.xinfo_stream(stream)
+    with _naming(stream):
+        info = redis.xinfo_stream(stream)
     row = {
         "stream": stream,
         "length": info["length"],
@@ -88,6 +96,8 @@ def groups_table(redis: Redis, stream: str) -> Table:
     position its number is wrong. https://redis.io/docs/latest/commands/xinfo-groups/
     """
     length = redis.xlen(stream)
+    with _naming(stream):
+        groups = redis.xinfo_groups(stream)
     rows = [
         {
             "group": _name(group["name"]),
@@ -96,7 +106,7 @@ def groups_table(redis: Redis, stream: str) -> Table:
             "last_delivered_id": _name(group["last-delivered-id"]),
             "lag": known_lag(group["lag"], length),
         }
-        for group in redis.xinfo_groups(stream)
+        for group in groups
     ]
     columns = ["group", "consumers", "pending", "last_delivered_id", "lag"]
     table = _table(rows, columns, f"groups of {stream}")
@@ -110,13 +120,15 @@ def consumers_table(redis: Redis, stream: str, group: str) -> Table:
     idle_ms: since it last asked for something. `inactive`, which Redis has since 7.2, is
     left out so that the table is the same everywhere.
     """
+    with _naming(stream):
+        consumers = redis.xinfo_consumers(stream, group)
     rows = [
         {
             "consumer": _name(consumer["name"]),
             "pending": consumer["pending"],
             "idle_ms": consumer["idle"],
         }
-        for consumer in redis.xinfo_consumers(stream, group)
+        for consumer in consumers
     ]
     return _table(rows, ["consumer", "pending", "idle_ms"], f"consumers of {group}")
 
@@ -145,6 +157,18 @@ def pending_table(redis: Redis, stream: str, group: str, *, most: int = 1_000) -
 def known_lag(lag: int | None, length: int) -> int | None:
     """The lag a server answered, or None if it cannot be true."""
     return None if lag is None or lag > length else lag
+
+
+@contextmanager
+def _naming(stream: str) -> Iterator[None]:
+    try:
+        yield
+    except ResponseError as error:
+        if "no such key" not in str(error).lower():
+            raise
+        raise NoSuchStreamError(
+            f"no stream {stream!r}; write to it or make a group on it first"
+        ) from None
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str], caption: str) -> Table:

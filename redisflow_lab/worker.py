@@ -14,7 +14,7 @@ import cloudpickle
 import pandas as pd
 from redis import ConnectionPool, Redis
 
-from redisflow_lab.checks import check_name, check_positive
+from redisflow_lab.checks import check_handler, check_name, check_positive
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.process import Child
@@ -43,17 +43,17 @@ class Worker:
         batch: int,
         folder: Path,
     ) -> None:
-        if not callable(handler):
-            raise TypeError(
-                f"handler must be callable, not {type(handler).__name__}: {handler!r}"
-            )
+        check_handler(handler)
+        check_name("stream", stream)
+        check_name("group", group)
+        check_positive("batch", batch)
         if crash is not None and crash not in CRASH_POINTS:
             raise ValueError(f"crash={crash!r} is unknown; one of {', '.join(CRASH_POINTS)}")
         check_positive("after", after)
         self.name = "worker" if name is None else check_name("name", name)
         self._events: list[Event] = []
         self._log = folder / f"{id(self):x}.log"
-        job = Job(redis, stream, group, name, handler, batch, crash, after)
+        job = _packed(Job(redis, stream, group, name, handler, batch, crash, after))
         job_read, job_write = os.pipe()
         events_read, events_write = os.pipe()
         self._child = Child(
@@ -71,7 +71,7 @@ class Worker:
         os.close(job_read)
         os.close(events_write)
         with os.fdopen(job_write, "wb") as pipe:
-            pipe.write(_packed(job))
+            pipe.write(job)
         self._reader = Thread(target=self._collect, args=(events_read,), daemon=True)
         self._reader.start()
 

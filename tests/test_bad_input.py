@@ -1,7 +1,4 @@
-"""Bad input: one clear error that names the value, and nothing lost or acknowledged by it.
-
-What is marked xfail is not so yet; each reason says what happens instead.
-"""
+"""Bad input: one clear error that names the value, and nothing lost or acknowledged by it."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +6,6 @@ from pathlib import Path
 from threading import Event as StopEvent
 
 import pytest
-from redis import ResponseError
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab.lab import Lab
@@ -27,7 +23,6 @@ def consumer_with(lab: Lab, stream: str, count: int) -> RedisStreamConsumer:
     return consumer
 
 
-@pytest.mark.xfail(reason="the coroutine is never awaited, and the entry is acknowledged")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_an_async_handler_loses_nothing(lab: Lab, stream: str) -> None:
     consumer = consumer_with(lab, stream, 1)
@@ -40,7 +35,6 @@ def test_an_async_handler_loses_nothing(lab: Lab, stream: str) -> None:
     assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 1]]
 
 
-@pytest.mark.xfail(reason="every entry is delivered and fails: 'NoneType' is not callable")
 def test_a_handler_that_is_none_is_refused_before_a_read(lab: Lab, stream: str) -> None:
     consumer = consumer_with(lab, stream, 1)
     with pytest.raises(TypeError, match="handler must be callable, not NoneType"):
@@ -48,7 +42,6 @@ def test_a_handler_that_is_none_is_refused_before_a_read(lab: Lab, stream: str) 
     assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 1]]
 
 
-@pytest.mark.xfail(reason="the second exception leaves read_new", raises=OSError)
 def test_an_exception_that_has_no_text_ends_no_loop(lab: Lab, stream: str) -> None:
     class WordlessError(Exception):
         def __str__(self) -> str:
@@ -61,7 +54,6 @@ def test_an_exception_that_has_no_text_ends_no_loop(lab: Lab, stream: str) -> No
     assert len(lab.pending(stream)) == 1
 
 
-@pytest.mark.xfail(reason="run expects it only from read_new", raises=ResponseError)
 def test_a_group_that_vanishes_during_the_replay_is_made_again(lab: Lab, stream: str) -> None:
     consumer = consumer_with(lab, stream, 3)
     for _ in range(3):
@@ -85,14 +77,12 @@ def interrupted(_: Delivery) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.xfail(reason="redis-py says only: no such key", raises=AssertionError)
 @pytest.mark.parametrize("table", ["stream", "groups", "consumers"])
 def test_a_stream_that_is_not_there_is_named(lab: Lab, stream: str, table: str) -> None:
     with pytest.raises(Exception, match=f"(?i)no .*{stream.split('[')[0]}"):
         getattr(lab, table)(stream)
 
 
-@pytest.mark.xfail(reason="mark samples first, and the sample raises ConnectionError")
 def test_the_death_of_the_server_can_be_marked(own_lab: Lab) -> None:
     own_lab.redis.xgroup_create("orders", "billing", id="0", mkstream=True)
     with own_lab.watch("orders") as watch:
@@ -102,14 +92,12 @@ def test_the_death_of_the_server_can_be_marked(own_lab: Lab) -> None:
     assert list(watch.marks["text"]) == ["server killed"]
 
 
-@pytest.mark.xfail(reason="only the process notices; its traceback comes with wait_end")
 @pytest.mark.parametrize("bad", [{"batch": 0}, {"stream": " "}, {"group": ""}], ids=str)
 def test_a_worker_with_bad_arguments_is_not_started(lab: Lab, bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         lab.worker("alice", print, **bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(reason="a ValueError of redis-py, which quotes a part of the password")
 @pytest.mark.parametrize(
     "url", ["localhost:6379", f"redis://:{PASSWORD}@localhost:6379", "redis://localhost:abc"]
 )
@@ -123,24 +111,20 @@ def test_a_url_that_is_none_is_refused_without_its_password(
     assert PASSWORD.split("/")[0] not in str(refused.value)
 
 
-@pytest.mark.xfail(reason="TypeError: 'str' object cannot be interpreted as an integer")
 def test_a_port_that_is_text_is_named() -> None:
     with pytest.raises((TypeError, ServerError), match=r"port.*'six'"):
         Lab(port="six")  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(reason="the folder is written into server.conf as it is", raises=ServerError)
 def test_any_name_of_a_folder_will_do(tmp_path: Path) -> None:
     Lab(data_dir=tmp_path / 'a "b"').close()
 
 
-@pytest.mark.xfail(reason="two servers then write one append-only file")
 def test_a_folder_in_use_is_refused(own_lab: Lab, closing: Callable[[Lab], Lab]) -> None:
     with pytest.raises(ServerError, match="in use"):
         closing(Lab(data_dir=own_lab.server.folder))  # type: ignore[attr-defined]
 
 
-@pytest.mark.xfail(reason="the descriptors of its pipes stay open")
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
 def test_a_refused_handler_leaves_no_descriptor(lab: Lab, stream: str) -> None:
     unpicklable = (number for number in range(3))
