@@ -5,6 +5,8 @@ The ground floor, which a service can use, needs only redis and protobuf:
 - `message`     one message, and the bytes it travels as
 - `producer`    writes messages to a stream
 - `consumer`    reads them in a group, and acknowledges what was handled
+- `dead_letters`  what was given up, why, and how it comes back
+- `idempotency` a side effect that happens once, however often its message is delivered
 - `interfaces`  what a replacement of either must do
 - `events`      everything that happens to a message, through one hook
 - `connection`  the one client configuration both use

@@ -48,6 +48,8 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     )
     pool = ConnectionPool(connection_class=given.connection_class, **settings)
     client = Redis.from_pool(pool)
-    # redis-py would build a dict for every entry; the flat list is all that is needed.
-    client.set_response_callback("XREADGROUP", lambda reply, **_: reply)
+    # redis-py would build a dict for every entry: slow, and a field that is there twice
+    # would be lost. With JUSTID it also drops the cursor of XAUTOCLAIM.
+    for command in ("XREADGROUP", "XRANGE", "XCLAIM", "XAUTOCLAIM"):
+        client.set_response_callback(command, lambda reply, **_: reply)
     return client

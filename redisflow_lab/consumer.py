@@ -1,29 +1,47 @@
-"""RedisStreamConsumer: group, replay, new, acknowledge.
+"""RedisStreamConsumer: group, replay, take-over, new, acknowledge, dead letters.
 
-Read it in the order a message goes: `ensure_group`, `replay_pending`, `read_new`, and
-`run`, which is nothing but these in a loop.
+Read it in the order a message goes: `ensure_group`, `replay_pending`, `take_over`,
+`read_new`, `leave`, and `run`, which is nothing but these in a loop.
 """
 
 import logging
+import random
 import time
+from collections import deque
+from datetime import UTC, datetime
 from threading import Event as ThreadEvent
-from typing import Any, cast
 from uuid import uuid4
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab.checks import check_handler, check_name, check_positive
 from redisflow_lab.connection import stream_client
+from redisflow_lab.dead_letters import (
+    DeadLetter,
+    Reason,
+    bury,
+    check_dead_stream,
+    dead_stream_of,
+)
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
 from redisflow_lab.interfaces import Delivery, Handler
-from redisflow_lab.message import FIELD, Message
+from redisflow_lab.message import FIELD, Message, MessageDecodeError
+from redisflow_lab.trouble import Trouble, passing_trouble
 
 log = logging.getLogger(__name__)
 
 RawEntry = tuple[bytes, list[bytes] | None]
 """An entry as XREADGROUP answers it: its id, and its fields and values in turn."""
+
+# Only what the server checks and does in one step is safe from a second process that uses
+# the same name: deleting a consumer deletes what is pending with it.
+_REMOVE_IF_EMPTY = """
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
 
 
 class RedisStreamConsumer:
@@ -34,21 +52,30 @@ class RedisStreamConsumer:
     stream:    the key
     group:     made if missing, from the first entry on: nothing written before is missed
     name:      of this consumer, and the owner of what it has not acknowledged. None takes
-               a random one. **A random name strands messages**: after a crash the next
-               life has another name, and replay finds only what its own name left
-               pending. Give a name that survives a restart and that no other process
+               a random one. **A random name strands messages** until `min_idle_ms` has
+               passed: replay finds only what its own name left pending, and the next life
+               has another. Give a name that survives a restart and that no other process
                uses at the same time.
     batch:     entries delivered in one read; all of them are pending from then on
     ack_every: acknowledge after this many handled messages, and at the end of each batch.
                1 repeats at most one side effect after a crash, n at most n.
     block_ms:  how long a read waits for new entries, and so how soon `run` sees a stop
+    min_idle_ms:    take over what nobody has worked on for this long, also what failed
+               with this consumer itself: it is the pause between two tries. Looked for
+               every quarter of it. Shorter finds the work of the dead sooner, and robs the
+               slow: it must be longer than `time_limit_ms`
+    time_limit_ms:  the longest your handler takes for one message; None means half of
+               `min_idle_ms`. A handler that takes longer must call `Delivery.heartbeat`
+               within this time, each time
+    max_deliveries: a message that fails at its n-th delivery goes to the dead letters, and
+               so does one that was delivered n times without being finished
+    dead_stream:    where dead letters go; None means `<stream>:dead`
     on_event:  called with everything that happens to a message (`events.Event`), from the
                thread that handles it
 
     The handler is at-least-once: after a crash, or after an answer that got lost, it sees
     a message again. A handler that raises leaves its message pending, and the next one is
-    handled. An entry that holds no message is never handled and never acknowledged: it
-    stays pending and is reported, as a FAILED event and in the log.
+    handled. An entry that holds no message is never handled: it goes to the dead letters.
 
     One instance belongs to one thread.
     """
@@ -63,23 +90,47 @@ class RedisStreamConsumer:
         batch: int = 10,
         ack_every: int = 1,
         block_ms: int = 1_000,
+        min_idle_ms: int = 60_000,
+        time_limit_ms: int | None = None,
+        max_deliveries: int = 5,
+        dead_stream: str | None = None,
         on_event: Hook | None = None,
     ) -> None:
         self.stream = check_name("stream", stream)
         self.group = check_name("group", group)
         self.name = f"consumer-{uuid4().hex[:12]}" if name is None else check_name("name", name)
+        self.dead_stream = dead_stream_of(stream, dead_stream)
         self._batch = check_positive("batch", batch)
         self._ack_every = check_positive("ack_every", ack_every)
         self._block_ms = check_positive("block_ms", block_ms)
+        self._min_idle_ms = check_positive("min_idle_ms", min_idle_ms)
+        if time_limit_ms is None:
+            time_limit_ms = min_idle_ms // 2
+        elif check_positive("time_limit_ms", time_limit_ms) >= min_idle_ms:
+            raise ValueError(
+                f"min_idle_ms is {min_idle_ms}, not above time_limit_ms, {time_limit_ms}: "
+                "others would take over messages that are still being handled"
+            )
+        self._renew_after_s = (min_idle_ms - time_limit_ms) / 1_000
+        self._max_deliveries = check_positive("max_deliveries", max_deliveries)
         self._on_event = on_event
         self._redis = stream_client(redis, block_ms=block_ms)
+        self._stop = ThreadEvent()  # set by nobody, until `run` puts another in its place
+        self._in_hand: deque[bytes] = deque()  # delivered, and not yet through its handler
+        self._held_at = 0.0  # when their idle time was 0, monotonic seconds
+        self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
+        self._scanned_to = b"0-0"  # how far take_over has looked; 0-0 begins anew
+        self._next_look = 0.0  # when `run` looks again, monotonic seconds
 
     def ensure_group(self) -> bool:
         """Make the group, and the stream with it, if it is missing. True if it was made.
 
         It starts at `0`, before the first entry. The default of redis-py, `$`, would skip
         everything written until now: https://redis.io/docs/latest/commands/xgroup-create/
+
+        Raises ValueError if dead letters could not be written.
         """
+        check_dead_stream(self._redis, self.dead_stream)
         try:
             self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
         except ResponseError as error:
@@ -97,16 +148,35 @@ class RedisStreamConsumer:
         its handler succeeds or not. Being read again counts as a delivery.
         """
         check_handler(handler)
+        self._acknowledge()
         replayed = 0
-        last = b"0"
-        while entries := self._read(last):
-            counts = self._delivery_counts(entries)
-            self._handle_all(entries, counts, handler)
-            replayed += len(entries)
-            last = entries[-1][0]
+        last: bytes | None = b"0"
+        while last and not self._stop.is_set():
+            last = self._redeliver(last, handler)
+            replayed += last is not None
         return replayed
 
-    # Its place: take_over(handler), which claims what other consumers left for too long.
+    def take_over(self, handler: Handler) -> int:
+        """Handle what was pending with any consumer for `min_idle_ms`. Returns how many.
+
+        Claims at most a batch. The server looks at ten times as many pending entries in
+        one go, and the next call goes on behind those: from the beginning each time, it
+        would never see what stands behind many fresh ones.
+        https://redis.io/docs/latest/commands/xautoclaim/
+        """
+        check_handler(handler)
+        self._scanned_to, claimed, trimmed = self._redis.execute_command(
+            "XAUTOCLAIM", self.stream, self.group, self.name, self._min_idle_ms,
+            self._scanned_to, "COUNT", self._batch, "JUSTID",
+        )  # fmt: skip
+        for entry_id in trimmed:
+            self._give_up(entry_id, None, 0, Reason.TRIMMED, "trimmed while it was pending")
+        for entry_id in claimed:
+            self._emit(Kind.CLAIMED, entry_id, 0)
+        for entry_id in claimed:
+            if not self._stop.is_set():
+                self._redeliver(_before(entry_id), handler)
+        return len(claimed)
 
     def read_new(self, handler: Handler) -> int:
         """Handle one batch that nobody in the group was given yet. Returns how many.
@@ -114,84 +184,231 @@ class RedisStreamConsumer:
         Waits up to `block_ms` for the first entry; 0 if none came.
         """
         check_handler(handler)
-        entries = self._read(">", "BLOCK", self._block_ms)
-        self._handle_all(entries, {}, handler)
-        return len(entries)
+        read = self._read_batch(handler, self._block_ms)
+        self._acknowledge()
+        return read
+
+    def leave(self) -> bool:
+        """Remove this name from the group, if nothing is pending with it. True if it is gone.
+
+        What it was given and has not started may be taken over from now on by anybody who
+        looks: it counts as idle for `min_idle_ms`.
+        """
+        self._acknowledge()
+        self._hold(self._min_idle_ms)
+        removed = self._redis.eval(_REMOVE_IF_EMPTY, 1, self.stream, self.group, self.name)
+        return bool(removed)
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
-        """Replay what is pending, then handle new messages until `stop` is set.
+        """Replay, then take over and handle new messages, until `stop` is set; then leave.
 
-        When `stop` is set the batch in hand is finished. A group or stream that vanishes
-        is made again. A lost connection raises redis.ConnectionError.
+        When `stop` is set, the message in hand is finished and acknowledged, and none is
+        started after it. Trouble that passes by itself is sat out: a lost connection, a
+        server that restarts, loads, fails over or is full, a group that vanished. The rest,
+        a refused password for one, is raised.
         """
-        self.ensure_group()
-        step = self.replay_pending
+        check_handler(handler)
+        trouble = Trouble(log, f"{self.name} of {self.group} on {self.stream}")
+        self._stop = stop
         while not stop.is_set():
             try:
-                step(handler)
-                step = self.read_new
-            except ResponseError as error:
-                if not _group_vanished(error):
-                    raise
-                log.warning("%s on %s vanished: %s", self.group, self.stream, error)
                 self.ensure_group()
+                self.replay_pending(handler)
+                while not stop.is_set():
+                    trouble.over()
+                    self._take_over_if_due(handler)
+                    if self._read_batch(handler, self._until_next_look_ms()) < self._batch:
+                        self._acknowledge()  # after a full batch, together with the next read
+            except RedisError as error:
+                self._in_hand.clear()
+                self._redis.connection_pool.disconnect()
+                trouble.sit_out(error, stop)
+        try:
+            self.leave()
+        except RedisError as error:
+            if passing_trouble(error) is None:
+                raise
+            log.warning("%s left without a word to the server: %s", self.name, error)
 
-    def _read(self, after: str | bytes, *options: str | int) -> list[RawEntry]:
-        reply = self._redis.execute_command(
-            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch, *options,
+    def _take_over_if_due(self, handler: Handler) -> None:
+        if time.monotonic() < self._next_look:
+            return
+        self.take_over(handler)
+        if self._scanned_to == b"0-0":  # it has been through the whole pending list
+            pause_s = self._min_idle_ms / 4 / 1_000
+            # Not all at once, when many consumers were started together.
+            self._next_look = time.monotonic() + pause_s * random.uniform(0.75, 1.25)
+
+    def _until_next_look_ms(self) -> int:
+        until = (self._next_look - time.monotonic()) * 1_000
+        return max(1, min(self._block_ms, int(until)))
+
+    def _read_batch(self, handler: Handler, block_ms: int) -> int:
+        """Handle one batch of new entries; leaves up to `ack_every` of them to acknowledge."""
+        read = (
+            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch,
+            "BLOCK", block_ms, "STREAMS", self.stream, ">",
+        )  # fmt: skip
+        if self._unacked:
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.execute_command("XACK", self.stream, self.group, *self._unacked)
+            pipeline.execute_command(*read)
+            _, reply = pipeline.execute()
+            self._acknowledged()
+        else:
+            reply = self._redis.execute_command(*read)
+        entries = reply[0][1] if reply else []
+        self._handle_all(entries, 1, handler)
+        return len(entries)
+
+    def _redeliver(self, after: bytes, handler: Handler) -> bytes | None:
+        """Handle the next entry that is pending with us after the id `after`. Returns its id.
+
+        One at a time: if a message kills this process, only its own deliveries are raised,
+        and no neighbour is given up with it.
+        """
+        pipeline = self._redis.pipeline()  # MULTI: both of one moment
+        pipeline.xpending_range(self.stream, self.group, b"(" + after, "+", 1, self.name)
+        pipeline.execute_command(
+            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", 1,
             "STREAMS", self.stream, after,
         )  # fmt: skip
-        return reply[0][1] if reply else []
+        pending, reply = pipeline.execute()
+        if not pending:
+            return None
+        entries: list[RawEntry] = reply[0][1]
+        entry_id, fields = entries[0]
+        deliveries: int = pending[0]["times_delivered"] + 1
+        if fields:
+            # Such a read raises the count in memory only: a restart or a failover forgets
+            # it. A claim is written to the append-only file and to replicas.
+            self._redis.execute_command(
+                "XCLAIM", self.stream, self.group, self.name, 0, entry_id,
+                "RETRYCOUNT", deliveries, "JUSTID",
+            )  # fmt: skip
+        self._handle_all(entries, deliveries, handler)
+        self._acknowledge()
+        return entry_id
 
-    def _delivery_counts(self, entries: list[RawEntry]) -> dict[bytes, int]:
-        """How often each of these pending entries was delivered. XREADGROUP does not say."""
-        pending = self._redis.xpending_range(
-            self.stream, self.group, entries[0][0], entries[-1][0], len(entries), self.name
-        )
-        rows: list[dict[str, Any]] = cast(Any, pending)
-        return {row["message_id"]: row["times_delivered"] for row in rows}
-
-    def _handle_all(
-        self, entries: list[RawEntry], counts: dict[bytes, int], handler: Handler
-    ) -> None:
-        """Handle entries in order, and acknowledge those whose handler returned.
-
-        counts: how often each was delivered; one that is not in it, once
-        """
-        observed = self._on_event is not None or event_log.isEnabledFor(logging.DEBUG)
+    def _handle_all(self, entries: list[RawEntry], deliveries: int, handler: Handler) -> None:
+        """Handle entries in order, each delivered so often, and acknowledge by `ack_every`."""
+        observed = self._observed
+        heartbeat = self._heartbeat
+        self._in_hand = deque([entry_id for entry_id, _ in entries])
+        self._held_at = time.monotonic()
         if observed:
             for entry_id, _ in entries:
-                self._emit(Kind.DELIVERED, entry_id, counts.get(entry_id, 1))
-        handled: list[bytes] = []
+                self._emit(Kind.DELIVERED, entry_id, deliveries)
         try:
             for entry_id, flat in entries:
-                count = counts.get(entry_id, 1)
-                try:
-                    handler(Delivery(entry_id.decode(), _message(flat), count))
-                except Exception as error:
-                    self._emit(Kind.FAILED, entry_id, count, error)
-                    continue
-                handled.append(entry_id)
-                if observed:
-                    self._emit(Kind.HANDLED, entry_id, count)
-                if len(handled) == self._ack_every:
-                    self._ack(handled, counts, observed)
-        finally:
-            # Also when a KeyboardInterrupt ends the loop: these were handled.
-            self._ack(handled, counts, observed)
+                if self._stop.is_set():
+                    return
+                if time.monotonic() > self._held_at + self._renew_after_s:
+                    self._hold(0)
+                if not self._is_next(entry_id):
+                    continue  # somebody took it over while its forerunners were handled
+                message = self._message(entry_id, flat, deliveries)
+                if message is not None:
+                    try:
+                        handler(Delivery(entry_id.decode(), message, deliveries, heartbeat))
+                    except Exception as error:
+                        self._failed(entry_id, flat, deliveries, error)
+                    else:
+                        self._unacked[entry_id] = deliveries
+                        if observed:
+                            self._emit(Kind.HANDLED, entry_id, deliveries)
+                        if len(self._unacked) >= self._ack_every:
+                            self._acknowledge()
+                if self._is_next(entry_id):
+                    self._in_hand.popleft()
+        except RedisError:
+            raise  # what is not acknowledged yet is so at the next step
+        except BaseException:
+            self._acknowledge()  # the loop ends: the user's Ctrl-C, or a hook that raised
+            raise
 
-    def _ack(self, handled: list[bytes], counts: dict[bytes, int], observed: bool) -> None:
-        if not handled:
-            return
-        self._redis.execute_command("XACK", self.stream, self.group, *handled)
-        if observed:
-            for entry_id in handled:
-                self._emit(Kind.ACKED, entry_id, counts.get(entry_id, 1))
-        handled.clear()
+    def _message(
+        self, entry_id: bytes, flat: list[bytes] | None, deliveries: int
+    ) -> Message | None:
+        """The message of an entry; None if it was given up, because nobody can handle it."""
+        if deliveries > self._max_deliveries:
+            said = f"delivered {deliveries - 1} times, and never finished"
+            self._give_up(entry_id, flat, deliveries, Reason.UNFINISHED, said)
+            return None
+        try:
+            return _decoded(flat)
+        except MessageDecodeError as error:
+            reason = Reason.UNDECODABLE if flat else Reason.TRIMMED
+            self._give_up(entry_id, flat, deliveries, reason, str(error))
+            return None
 
-    def _emit(
-        self, kind: Kind, entry_id: bytes, deliveries: int, error: Exception | None = None
+    def _failed(
+        self, entry_id: bytes, flat: list[bytes] | None, deliveries: int, error: Exception
     ) -> None:
+        said = _described(error)
+        self._emit(Kind.FAILED, entry_id, deliveries, said)
+        if deliveries >= self._max_deliveries:
+            self._give_up(entry_id, flat, deliveries, Reason.FAILED, said)
+
+    def _give_up(
+        self,
+        entry_id: bytes,
+        flat: list[bytes] | None,
+        deliveries: int,
+        reason: Reason,
+        error: str,
+    ) -> None:
+        letter = DeadLetter(
+            "", self.stream, entry_id.decode(), self.group, self.name, deliveries, reason,
+            error, datetime.now(UTC), tuple(_pairs(flat or [])),
+        )  # fmt: skip
+        if bury(self._redis, self.dead_stream, letter):
+            self._emit(Kind.DEAD_LETTERED, entry_id, deliveries, f"{reason}: {error}")
+
+    def _acknowledge(self) -> None:
+        if self._unacked:
+            self._redis.execute_command("XACK", self.stream, self.group, *self._unacked)
+            self._acknowledged()
+
+    def _acknowledged(self) -> None:
+        acked, self._unacked = self._unacked, {}
+        if self._observed:
+            for entry_id, deliveries in acked.items():
+                self._emit(Kind.ACKED, entry_id, deliveries)
+
+    def _heartbeat(self) -> bool:
+        """What `Delivery.heartbeat` calls: hold on to the message that is being handled."""
+        entry_id = self._in_hand[0] if self._in_hand else b""
+        self._hold(0)
+        return self._is_next(entry_id)
+
+    def _hold(self, idle_ms: int) -> None:
+        """Set the idle time of all in hand, and let go of what somebody else took over.
+
+        A claim with JUSTID counts no delivery: https://redis.io/docs/latest/commands/xclaim/
+        """
+        self._held_at = time.monotonic()
+        if not self._in_hand:
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for entry_id in self._in_hand:
+            pipeline.xpending_range(self.stream, self.group, entry_id, entry_id, 1, self.name)
+        ours = [row["message_id"] for found in pipeline.execute() for row in found]
+        self._in_hand = deque(ours)
+        if ours:
+            self._redis.execute_command(
+                "XCLAIM", self.stream, self.group, self.name, 0, *ours,
+                "IDLE", idle_ms, "JUSTID",
+            )  # fmt: skip
+
+    def _is_next(self, entry_id: bytes) -> bool:
+        return bool(self._in_hand) and self._in_hand[0] == entry_id
+
+    @property
+    def _observed(self) -> bool:
+        return self._on_event is not None or event_log.isEnabledFor(logging.DEBUG)
+
+    def _emit(self, kind: Kind, entry_id: bytes, deliveries: int, error: str = "") -> None:
         event = Event(
             kind,
             entry_id.decode(),
@@ -200,17 +417,27 @@ class RedisStreamConsumer:
             self.name,
             time.monotonic(),
             deliveries,
-            _described(error) if error else "",
+            error,
         )
         log_event(event)
         if self._on_event is not None:
             self._on_event(event)
 
 
-def _message(flat: list[bytes] | None) -> Message:
+def _decoded(flat: list[bytes] | None) -> Message:
     if flat is not None and len(flat) == 2 and flat[0] == FIELD:  # the usual case, directly
         return Message.from_bytes(flat[1])
-    return Message.from_fields(dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {})
+    return Message.from_fields(dict(_pairs(flat or [])))
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _before(entry_id: bytes) -> bytes:
+    """The id right before this one, since Redis reads what comes after an id."""
+    milliseconds, number = map(int, entry_id.split(b"-"))
+    return b"%d-%d" % ((milliseconds, number - 1) if number else (milliseconds - 1, 2**64 - 1))
 
 
 def _described(error: Exception) -> str:
@@ -218,8 +445,3 @@ def _described(error: Exception) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # a handler's own exception may fail to say anything
         return type(error).__name__
-
-
-def _group_vanished(error: ResponseError) -> bool:
-    """Deleting the stream or group answers NOGROUP, to a reader that blocks also UNBLOCKED."""
-    return str(error).startswith(("NOGROUP", "UNBLOCKED"))

@@ -14,14 +14,21 @@ log = logging.getLogger(__name__)
 class Kind(StrEnum):
     """What happened to an entry."""
 
+    CLAIMED = "claimed"
+    """Taken over: it was pending with any consumer for too long, and is ours from now on."""
     DELIVERED = "delivered"
-    """The server gave it to this consumer; it is pending from now on."""
+    """The server gave it to this consumer, and it is pending; the handler is next."""
     HANDLED = "handled"
     """The handler returned; the entry is not acknowledged yet."""
     ACKED = "acked"
     """The server was told, and forgot that it was pending."""
     FAILED = "failed"
-    """The handler raised, or there was no message to handle; the entry stays pending."""
+    """The handler raised; the entry stays pending."""
+    DEAD_LETTERED = "dead-lettered"
+    """Given up: it is in the dead-letter stream, and no longer pending."""
+
+
+_LEVELS = {Kind.FAILED: logging.ERROR, Kind.DEAD_LETTERED: logging.ERROR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,9 @@ class Event:
     """One thing that happened to one entry.
 
     at:         monotonic seconds (`time.monotonic`), comparable within one machine
-    deliveries: how often the entry was delivered so far, this time included
-    error:      why it failed, else empty
+    deliveries: how often the entry was delivered so far, this time included; 0 where the
+                server no longer knows
+    error:      why it failed or was given up, else empty
     """
 
     kind: Kind
@@ -47,10 +55,9 @@ Hook = Callable[[Event], None]
 
 
 def log_event(event: Event) -> None:
-    """Write the event to the standard log: a failure as an error, the rest for debugging."""
-    level = logging.ERROR if event.kind is Kind.FAILED else logging.DEBUG
+    """Write the event to the standard log: what went wrong as an error, the rest as debug."""
     log.log(
-        level,
+        _LEVELS.get(event.kind, logging.DEBUG),
         "%s %s of %s for %s/%s, delivery %d%s",
         event.kind,
         event.entry_id,

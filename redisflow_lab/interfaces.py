@@ -13,11 +13,15 @@ class Delivery(NamedTuple):
     entry_id:   of the stream entry that carries it, such as "1730671200000-0"
     deliveries: how often it was delivered in this group, this time included; above 1
                 it may have been handled before
+    heartbeat:  call it from a handler that takes long: it sets the idle time back to 0, so
+                that nobody takes the message over. False says that somebody already has:
+                stop working on it
     """
 
     entry_id: str
     message: Message
     deliveries: int
+    heartbeat: Callable[[], bool]
 
 
 Handler = Callable[[Delivery], object]

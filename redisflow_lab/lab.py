@@ -16,6 +16,7 @@ from redisflow_lab.server import Server, ServerError, open_server
 from redisflow_lab.tables import (
     Table,
     consumers_table,
+    dead_letters_table,
     groups_table,
     known_lag,
     pending_table,
@@ -76,12 +77,15 @@ class Lab:
         crash: str | None = None,
         after: int = 1,
         batch: int = 10,
+        min_idle_ms: int = 60_000,
+        max_deliveries: int = 5,
     ) -> Worker:
         """Start a consumer in a process of its own; see `worker.Worker`.
 
-        crash: where the process kills itself: "after-delivery", "before-ack" or "after-ack",
-               the `after`th time it gets there; None to live on
-        batch: entries delivered in one read
+        crash: where the process kills itself, the `after`th time it gets there: "after-claim",
+               "after-delivery", "before-ack", "after-ack", "after-failure" or
+               "after-dead-letter"; None to live on
+        batch, min_idle_ms, max_deliveries: as of `RedisStreamConsumer`
         """
         worker = Worker(
             self.redis,
@@ -91,7 +95,11 @@ class Lab:
             group=group,
             crash=crash,
             after=after,
-            batch=batch,
+            options={
+                "batch": batch,
+                "min_idle_ms": min_idle_ms,
+                "max_deliveries": max_deliveries,
+            },
             folder=self._folder.path,
         )
         self._workers.append(worker)
@@ -118,6 +126,10 @@ class Lab:
     def pending(self, stream: str = "orders", group: str = "billing") -> Table:
         """XPENDING; see `tables.pending_table`."""
         return pending_table(self.redis, stream, group)
+
+    def dead_letters(self, stream: str = "orders") -> Table:
+        """What was given up; see `tables.dead_letters_table`."""
+        return dead_letters_table(self.redis, stream)
 
     def watch(self, stream: str = "orders") -> AbstractContextManager[Watch]:
         """Tables and a lag plot that update in place while the block runs.

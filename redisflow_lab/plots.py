@@ -16,6 +16,12 @@ from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
+_MARKS = {
+    "handled": "● handler returned",
+    "failed": "■ handler failed",
+    "dead-lettered": "▼ dead letter",
+    "died": "✖ process died",
+}
 _LINES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":")]
 
 
@@ -99,8 +105,10 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
     The axis counts what happened, one step each, because the interesting moments are
     microseconds apart. A hatched bar is a delivery that was never acknowledged. A dot is
     where the handler returned, a square where it failed. An arrow leads from there to the
-    next delivery of the same entry.
+    next delivery of the same entry. A grey bar ends where the entry was dead-lettered, with
+    a triangle.
     """
+    events = events[events["kind"] != "claimed"]
     steps = _steps(events, deaths)
     over = max(steps.values(), default=0) + 1
     lanes = list(dict.fromkeys(events["consumer"]))
@@ -110,6 +118,12 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
         figsize=(8, 1.1 + 0.25 * len(lanes) * max(3, len(entries))), layout="constrained"
     )
     axes = figure.subplots()
+    delivered = events[events["kind"] == "delivered"]
+    deliveries: dict[str, list[float]] = {entry_id: [] for entry_id in entries}
+    for entry_id, consumer, when in delivered[["entry_id", "consumer", "at"]].itertuples(
+        index=False
+    ):
+        deliveries[entry_id].append(steps[consumer, when])
     unfinished: dict[str, tuple[float, float]] = {}
     said = []
     for key, rows in events.groupby(["consumer", "entry_id", "deliveries"], sort=False):
@@ -122,33 +136,43 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
         }
         began = min(at.values())
         acked = "acked" in at
-        died = [steps[who, when] for who, when in deaths if who == consumer]
-        until = at["acked"] if acked else min([step for step in died if step > began] or [over])
+        buried = "dead-lettered" in at
+        over_for_good = acked or buried
+        ends = [steps[who, when] for who, when in deaths if who == consumer]
+        ends += deliveries[entry_id]
+        until = (
+            max(at.values())
+            if over_for_good
+            else min([step for step in ends if step > began] or [over])
+        )
+        colour = BLUE if acked else GREY if buried else ORANGE
         axes.barh(
             y, until - began, left=began, height=height * 0.8,
-            color=BLUE if acked else "white", edgecolor=BLUE if acked else ORANGE,
-            hatch=None if acked else "////", linewidth=1,
+            color=colour if over_for_good else "white", edgecolor=colour,
+            hatch=None if over_for_good else "////", linewidth=1,
         )  # fmt: skip
         axes.text(
             began + 0.12, y, f"#{number + 1}", va="center", fontsize=8, zorder=5,
-            color="white" if acked else "black",
-            bbox=None if acked else {"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            color="white" if over_for_good else "black",
+            bbox=None
+            if over_for_good
+            else {"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
-        for kind, mark in (("handled", "o"), ("failed", "s")):
+        for kind, mark in (("handled", "o"), ("failed", "s"), ("dead-lettered", "v")):
             if kind in at:
                 axes.plot(
                     at[kind], y, mark, color="black", markersize=6, zorder=4,
                     markeredgecolor="white",
                 )  # fmt: skip
-        if entry_id in unfinished:
+        if unfinished.get(entry_id, (began, y)) != (began, y):
             axes.annotate(
                 "", (began, y), unfinished[entry_id], zorder=3,
                 arrowprops={"arrowstyle": "->", "color": GREY, "linestyle": "--"},
             )  # fmt: skip
-        if not acked:
+        if not over_for_good:
             unfinished[entry_id] = (until, y)
         done = "failed, " if "failed" in at else "handled, " if "handled" in at else ""
-        state = "acknowledged" if acked else "not acknowledged"
+        state = "acknowledged" if acked else "dead-lettered" if buried else "not acknowledged"
         said.append(f"#{number + 1} by {consumer}: {done}{state}")
     for who, when in deaths:
         axes.plot(
@@ -162,9 +186,10 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("what happened, one step each")
     axes.spines[["top", "right"]].set_visible(False)
+    seen = {*events["kind"]} | ({"died"} if deaths else set())
+    marks = [mark for kind, mark in _MARKS.items() if kind in seen]
     axes.set_title(
-        "blue: delivered to acknowledged   hatched: not acknowledged   "
-        "● handler returned   ■ handler failed   ✖ process died",
+        "blue: delivered to acknowledged   hatched: not acknowledged   " + "   ".join(marks),
         fontsize=8,
         loc="left",
     )

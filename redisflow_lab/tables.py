@@ -13,6 +13,8 @@ import pandas as pd
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from redisflow_lab.dead_letters import DeadLetters
+
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
     "font-variant-numeric:tabular-nums}"
@@ -152,6 +154,18 @@ def pending_table(redis: Redis, stream: str, group: str, *, most: int = 1_000) -
     ]
     columns = ["entry_id", "consumer", "deliveries", "idle_ms"]
     return _table(rows, columns, f"pending in {group}")
+
+
+def dead_letters_table(redis: Redis, stream: str) -> Table:
+    """What was given up, one row a dead letter, oldest first.
+
+    Columns: letter_id, entry_id (of the original), group, consumer, deliveries, reason.
+    Empty if there is no dead-letter stream.
+    """
+    columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
+    letters = DeadLetters(redis, stream)
+    rows = [{column: getattr(letter, column) for column in columns} for letter in letters]
+    return _table(rows, columns, f"dead letters of {stream}")
 
 
 def known_lag(lag: int | None, length: int) -> int | None:

@@ -15,11 +15,12 @@ import pandas as pd
 from redis import ConnectionPool, Redis
 
 from redisflow_lab.checks import check_handler, check_name, check_positive
+from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.process import Child
 from redisflow_lab.waiting import wait_until
-from redisflow_lab.worker_process import CRASH_POINTS, Job
+from redisflow_lab.worker_process import CRASH_POINTS, Job, Options
 
 
 class Worker:
@@ -40,20 +41,21 @@ class Worker:
         group: str,
         crash: str | None,
         after: int,
-        batch: int,
+        options: Options,
         folder: Path,
     ) -> None:
         check_handler(handler)
         check_name("stream", stream)
         check_name("group", group)
-        check_positive("batch", batch)
+        # Refused here, and not in the process: nobody would see it there.
+        RedisStreamConsumer(redis, stream, group, name, **options)
         if crash is not None and crash not in CRASH_POINTS:
             raise ValueError(f"crash={crash!r} is unknown; one of {', '.join(CRASH_POINTS)}")
         check_positive("after", after)
         self.name = "worker" if name is None else check_name("name", name)
         self._events: list[Event] = []
         self._log = folder / f"{id(self):x}.log"
-        job = _packed(Job(redis, stream, group, name, handler, batch, crash, after))
+        job = _packed(Job(redis, stream, group, name, handler, options, crash, after))
         job_read, job_write = os.pipe()
         events_read, events_write = os.pipe()
         self._child = Child(
@@ -100,7 +102,7 @@ class Worker:
         return pd.DataFrame(rows, columns=columns)
 
     def count(self, kind: str) -> int:
-        """How many events of this kind were reported: delivered, handled, acked or failed."""
+        """How many events of this kind were reported; the kinds are those of `events.Kind`."""
         wanted = Kind(kind)
         return sum(event.kind is wanted for event in [*self._events])
 

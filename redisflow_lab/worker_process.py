@@ -7,19 +7,31 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from threading import Event as ThreadEvent
+from typing import TypedDict
 
 from redis import Redis
 
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.interfaces import Handler
+from redisflow_lab.signals import stop_on_signals
 
 CRASH_POINTS = {
+    "after-claim": Kind.CLAIMED,  # taken over, and nothing else
     "after-delivery": Kind.DELIVERED,  # the server says it is pending, nothing was done
     "before-ack": Kind.HANDLED,  # the side effect happened, XACK was not sent
     "after-ack": Kind.ACKED,  # all was done
+    "after-failure": Kind.FAILED,  # the handler raised, nothing was done about it
+    "after-dead-letter": Kind.DEAD_LETTERED,  # given up
 }
+
+
+class Options(TypedDict):
+    """What a worker passes on to its `RedisStreamConsumer`."""
+
+    batch: int
+    min_idle_ms: int
+    max_deliveries: int
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Job:
     group: str
     name: str | None
     handler: Handler
-    batch: int
+    options: Options
     crash: str | None
     after: int
 
@@ -56,8 +68,6 @@ def reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Event],
 
 
 def main(job_fd: int, events_fd: int) -> None:
-    stop = ThreadEvent()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with os.fdopen(job_fd, "rb") as pipe:
         job: Job = pickle.load(pipe)
     consumer = RedisStreamConsumer(
@@ -65,11 +75,12 @@ def main(job_fd: int, events_fd: int) -> None:
         job.stream,
         job.group,
         job.name,
-        batch=job.batch,
         block_ms=100,
         on_event=reporter(events_fd, job.crash, job.after),
+        **job.options,
     )
-    consumer.run(job.handler, stop=stop)
+    with stop_on_signals() as stop:
+        consumer.run(job.handler, stop=stop)
 
 
 if __name__ == "__main__":

@@ -389,13 +389,6 @@ def test_an_acknowledgement_that_fails_leaves_the_entry_pending(own_lab: Lab) ->
     assert pending(own_lab, "orders") == ids
 
 
-def test_a_lost_server_ends_run_with_an_error(own_lab: Lab) -> None:
-    written(own_lab, "orders", 1)
-    consumer = consumer_of(own_lab, "orders")
-    with pytest.raises(redis.ConnectionError):
-        consumer.run(lambda _: own_lab.server.kill(), stop=StopEvent())
-
-
 def test_a_key_that_is_no_stream_is_an_error_and_not_a_loop(lab: Lab, stream: str) -> None:
     lab.redis.set(stream, "text")
     consumer = RedisStreamConsumer(lab.redis, stream, "billing", "alice")

@@ -1,0 +1,76 @@
+"""Trouble that passes by itself: how to tell it from the rest, and how to sit it out."""
+
+import logging
+import re
+from threading import Event as ThreadEvent
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+
+_FIRST_S, _LONGEST_S = 0.05, 2.0
+
+# What a server answers, or fails to, until somebody repairs, restarts or promotes one.
+# The first that fits names the trouble.
+_PASSING: dict[type[Exception], str] = {
+    BusyLoadingError: "the server is loading its data",
+    ReadOnlyError: "the server is a replica",
+    OutOfMemoryError: "the server is out of memory",
+    MasterDownError: "the server has lost its primary",
+    TryAgainError: "the cluster is moving the stream",
+    redis.TimeoutError: "the server does not answer",
+    redis.ConnectionError: "the connection is lost",
+}
+
+
+def passing_trouble(error: redis.RedisError) -> str | None:
+    """What is wrong, if it passes by itself; None for what would fail again and again."""
+    if isinstance(error, (AuthenticationError, AuthorizationError)):
+        return None
+    # Deleting a stream or its group answers NOGROUP, to a reader that blocks also UNBLOCKED.
+    # In a pipeline, redis-py puts words before it.
+    if re.search(r"(^|error: )(NOGROUP|UNBLOCKED)", str(error)):
+        return "the stream or its group has vanished"
+    return next((said for kind, said in _PASSING.items() if isinstance(error, kind)), None)
+
+
+class Trouble:
+    """The trouble that one loop is in. Logs when it begins, changes and ends, not each try.
+
+    log: where to
+    who: the words that begin each line, such as "alice of billing on orders"
+    """
+
+    def __init__(self, log: logging.Logger, who: str) -> None:
+        self._log, self._who = log, who
+        self._backoff = ExponentialWithJitterBackoff(cap=_LONGEST_S, base=_FIRST_S)
+        self._tries = 0
+        self._now: str | None = None
+
+    def sit_out(self, error: redis.RedisError, stop: ThreadEvent) -> None:
+        """Wait a little longer each time, at most 2 s, and not at all once `stop` is set.
+
+        Raises `error` itself if waiting does not help.
+        """
+        trouble = passing_trouble(error)
+        if trouble is None:
+            raise error
+        if trouble != self._now:
+            self._log.warning("%s: %s, trying again: %s", self._who, trouble, error)
+        self._now = trouble
+        stop.wait(self._backoff.compute(self._tries))
+        self._tries += 1
+
+    def over(self) -> None:
+        """Say that it works again."""
+        if self._now is not None:
+            self._log.warning("%s: works again after %d tries", self._who, self._tries)
+            self._now, self._tries = None, 0
