@@ -141,7 +141,7 @@ class Worker:
         return _ended(status)
 
     def stop(self) -> str:
-        """SIGTERM: finish and acknowledge the batch in hand, then end. Returns how it ended."""
+        """SIGTERM: finish the message in hand and acknowledge it, then end. Returns how."""
         self._child.signal(signal.SIGTERM)
         return self.wait_end()
 
