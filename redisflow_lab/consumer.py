@@ -68,7 +68,8 @@ class RedisStreamConsumer:
                `min_idle_ms`. A handler that takes longer must call `Delivery.heartbeat`
                within this time, each time
     max_deliveries: a message that fails at its n-th delivery goes to the dead letters, and
-               so does one that was delivered n times without being finished
+               so does one that was delivered n times without being finished. With 1 that is
+               everything a consumer had in hand when it died, started or not
     dead_stream:    where dead letters go; None means `<stream>:dead`
     on_event:  called with everything that happens to a message (`events.Event`), from the
                thread that handles it

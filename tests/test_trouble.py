@@ -152,7 +152,7 @@ def test_a_server_that_is_full_is_waited_for(
     own_lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A dead letter needs memory. Without it, its message stays pending."""
-    write(own_lab, "bad", "good")
+    write(own_lab, "bad")
     handled: list[str] = []
 
     def handle(delivery: Delivery) -> None:
@@ -164,6 +164,7 @@ def test_a_server_that_is_full_is_waited_for(
     with running(own_lab, handle, max_deliveries=1):
         wait_until(lambda: said(caplog), "it noticed")
         own_lab.redis.config_set("maxmemory", "0")
+        write(own_lab, "good")
         wait_until(lambda: handled == ["good"], "the good one is handled")
     assert "the server is out of memory" in said(caplog)[0]
     letters = own_lab.dead_letters("orders")
