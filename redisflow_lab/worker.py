@@ -87,6 +87,11 @@ class Worker:
         return self._child.pid
 
     @property
+    def ended(self) -> bool:
+        """Whether the process is gone, however it ended."""
+        return not self._child.running
+
+    @property
     def died(self) -> bool:
         """Whether a signal ended it."""
         return (self._child.exit_status or 0) < 0
