@@ -315,7 +315,8 @@ class RedisStreamConsumer:
                     except Exception as error:
                         self._failed(entry_id, flat, deliveries, error)
                     else:
-                        self._unacked[entry_id] = deliveries
+                        if self._is_next(entry_id):  # else a heartbeat said: another's
+                            self._unacked[entry_id] = deliveries
                         if observed:
                             self._emit(Kind.HANDLED, entry_id, deliveries)
                         if len(self._unacked) >= self._ack_every:
