@@ -22,7 +22,7 @@ def check_positive(what: str, value: int) -> int:
 
 
 def check_handler(handler: object) -> None:
-    """Refuse what cannot be called, and what would only return a coroutine."""
+    """Refuse what cannot be called with a delivery, and what would only return a coroutine."""
     if not callable(handler):
         raise TypeError(f"handler must be callable, not {type(handler).__name__}: {handler!r}")
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
@@ -32,3 +32,12 @@ def check_handler(handler: object) -> None:
             f"handler is asynchronous: {handler!r}; nobody would await it. "
             "Wrap it: lambda delivery: asyncio.run(handler(delivery))"
         )
+    try:
+        inspect.signature(handler).bind("delivery")
+    except ValueError:
+        return  # a function written in C may not say what it takes
+    except TypeError as error:
+        raise TypeError(
+            f"handler is called with one argument, the delivery, but {handler!r} does not take "
+            f"that: {error}"
+        ) from None

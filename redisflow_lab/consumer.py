@@ -68,7 +68,8 @@ class RedisStreamConsumer:
                `min_idle_ms`. A handler that takes longer must call `Delivery.heartbeat`
                within this time, each time
     max_deliveries: a message that fails at its n-th delivery goes to the dead letters, and
-               so does one that was delivered n times without being finished
+               so does one that was delivered n times without being finished. With 1 that is
+               everything a consumer had in hand when it died, started or not
     dead_stream:    where dead letters go; None means `<stream>:dead`
     on_event:  called with everything that happens to a message (`events.Event`), from the
                thread that handles it
@@ -314,7 +315,8 @@ class RedisStreamConsumer:
                     except Exception as error:
                         self._failed(entry_id, flat, deliveries, error)
                     else:
-                        self._unacked[entry_id] = deliveries
+                        if self._is_next(entry_id):  # else a heartbeat said: another's
+                            self._unacked[entry_id] = deliveries
                         if observed:
                             self._emit(Kind.HANDLED, entry_id, deliveries)
                         if len(self._unacked) >= self._ack_every:

@@ -224,7 +224,7 @@ def _parsed(entry: RawEntry) -> DeadLetter:
         )
     except KeyError as missing:
         raise ValueError(
-            f"entry {letter_id.decode()} is no dead letter: no {missing}"
+            f"entry {letter_id.decode()} is no dead letter: it has no {missing}"
         ) from None
 
 

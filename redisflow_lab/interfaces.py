@@ -15,7 +15,7 @@ class Delivery(NamedTuple):
                 it may have been handled before
     heartbeat:  call it from a handler that takes long: it sets the idle time back to 0, so
                 that nobody takes the message over. False says that somebody already has:
-                stop working on it
+                stop working on it. Return or raise, it stays pending with its new owner
     """
 
     entry_id: str

@@ -18,10 +18,11 @@ from redisflow_lab.dead_letters import DeadLetters
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
     "font-variant-numeric:tabular-nums}"
-    ".redisflow caption{text-align:left;font-weight:600;padding:.2em 0}"
-    ".redisflow th,.redisflow td{border-bottom:1px solid #8886;padding:.25em .8em;"
-    "text-align:left}.redisflow .number{text-align:right}</style>"
+    ".redisflow caption{font-weight:600;padding:.2em 0}"
+    ".redisflow th,.redisflow td{border-bottom:1px solid #8886;padding:.25em .8em}</style>"
 )
+# On each cell: JupyterLab's own rule for cells is the stronger one otherwise.
+_LEFT, _RIGHT = ' style="text-align:left"', ' style="text-align:right"'
 
 
 class Table(pd.DataFrame):
@@ -37,7 +38,7 @@ class Table(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         numeric = [pd.api.types.is_numeric_dtype(kind) for kind in self.dtypes]
-        marks = [' class="number"' if is_number else "" for is_number in numeric]
+        marks = [_RIGHT if is_number else _LEFT for is_number in numeric]
         head = "".join(
             f'<th scope="col"{mark}>{escape(_title(str(column)))}</th>'
             for column, mark in zip(self.columns, marks, strict=True)
@@ -51,7 +52,7 @@ class Table(pd.DataFrame):
             for row in self._texts()
         )
         return (
-            f'{_STYLE}<table class="redisflow"><caption>{escape(self.caption)}</caption>'
+            f'{_STYLE}<table class="redisflow"><caption{_LEFT}>{escape(self.caption)}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 

@@ -87,6 +87,11 @@ class Worker:
         return self._child.pid
 
     @property
+    def ended(self) -> bool:
+        """Whether the process is gone, however it ended."""
+        return not self._child.running
+
+    @property
     def died(self) -> bool:
         """Whether a signal ended it."""
         return (self._child.exit_status or 0) < 0
@@ -141,7 +146,7 @@ class Worker:
         return _ended(status)
 
     def stop(self) -> str:
-        """SIGTERM: finish and acknowledge the batch in hand, then end. Returns how it ended."""
+        """SIGTERM: finish the message in hand and acknowledge it, then end. Returns how."""
         self._child.signal(signal.SIGTERM)
         return self.wait_end()
 

@@ -11,6 +11,7 @@ from network import address_of, losing_answers_to
 from redis import Redis
 
 from redisflow_lab import Delivery, Event, Message, RedisStreamConsumer, RedisStreamProducer
+from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
 from redisflow_lab.waiting import wait_until
 
@@ -161,7 +162,7 @@ BAD_ENTRIES = [
 
 
 @pytest.mark.parametrize("fields", BAD_ENTRIES)
-def test_an_entry_that_is_no_message_stays_pending_and_is_reported(
+def test_an_entry_that_is_no_message_goes_to_the_dead_letters_and_is_reported(
     lab: Lab, stream: str, fields: dict[bytes, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = lab.redis.xadd(stream, fields).decode()
@@ -172,10 +173,12 @@ def test_an_entry_that_is_no_message_stays_pending_and_is_reported(
     consumer.read_new(collecting(handled))
     consumer.replay_pending(collecting(handled))
     assert handled == ["0"]
-    assert pending(lab, stream) == [bad]
-    failures = [(event.entry_id, event.deliveries) for event in events if event.error]
-    assert failures == [(bad, 1), (bad, 2)]
-    assert all("MessageDecodeError" in event.error for event in events if event.error)
+    assert pending(lab, stream) == []
+    assert [(event.kind, event.entry_id) for event in events if event.error] == [
+        ("dead-lettered", bad)
+    ]
+    (letter,) = DeadLetters(lab.redis, stream)
+    assert (letter.reason, letter.entry_id, dict(letter.fields)) == ("undecodable", bad, fields)
     assert bad in caplog.text
 
 
@@ -197,10 +200,10 @@ def test_an_entry_trimmed_while_pending_is_reported_and_not_handled(
     handled: list[str] = []
     consumer.replay_pending(collecting(handled))
     assert handled == ["1"]
-    assert pending(lab, stream) == ids[:1]
-    assert "trimmed or deleted" in events[-4].error or any(
-        "trimmed or deleted" in event.error for event in events
-    )
+    assert pending(lab, stream) == []
+    (given_up,) = [event for event in events if event.kind == "dead-lettered"]
+    assert given_up.entry_id == ids[0]
+    assert "trimmed or deleted" in given_up.error
 
 
 def test_every_event_of_an_entry_passes_the_hook_in_order(lab: Lab, stream: str) -> None:
@@ -293,6 +296,15 @@ def test_a_group_that_vanishes_under_a_blocked_reader_is_made_again(
         ({"batch": 0}, ValueError, "batch must be at least 1, not 0"),
         ({"ack_every": True}, TypeError, "ack_every must be an int, not bool"),
         ({"block_ms": 0.5}, TypeError, "block_ms must be an int, not float: 0.5"),
+        ({"max_deliveries": 0}, ValueError, "max_deliveries must be at least 1, not 0"),
+        ({"min_idle_ms": 0}, ValueError, "min_idle_ms must be at least 1, not 0"),
+        (
+            {"time_limit_ms": 60_000},
+            ValueError,
+            "60000, not above time_limit_ms",
+        ),
+        ({"dead_stream": "messages"}, ValueError, "dead_stream is the stream itself"),
+        ({"dead_stream": " "}, ValueError, "dead_stream is blank"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(
@@ -331,7 +343,8 @@ def test_a_bad_entry_and_a_failing_handler_do_not_end_the_loop(lab: Lab, stream:
 
     consumer_of(lab, stream, batch=1).run(handle, stop=stop)
     assert handled == ["1", "2"]
-    assert pending(lab, stream) == [bad, ids[0]]
+    assert pending(lab, stream) == [ids[0]]
+    assert list(lab.dead_letters(stream)["entry_id"]) == [bad]
 
 
 def test_a_message_keeps_its_id_and_value_through_the_stream(lab: Lab, stream: str) -> None:
@@ -339,7 +352,7 @@ def test_a_message_keeps_its_id_and_value_through_the_stream(lab: Lab, stream: s
     entry_id = RedisStreamProducer(lab.redis, stream).publish(message)
     seen: list[Delivery] = []
     consumer_of(lab, stream).read_new(seen.append)
-    assert seen == [Delivery(entry_id, message, 1)]
+    assert [delivery[:3] for delivery in seen] == [(entry_id, message, 1)]
 
 
 def test_two_consumers_of_a_group_share_and_two_groups_do_not(lab: Lab, stream: str) -> None:

@@ -10,7 +10,20 @@ import pytest
 import redisflow_lab
 
 PACKAGE = Path(redisflow_lab.__file__).parent
-GROUND = ["message", "producer", "consumer", "interfaces", "events", "connection", "checks"]
+GROUND = [
+    "capabilities",
+    "checks",
+    "connection",
+    "consumer",
+    "dead_letters",
+    "events",
+    "idempotency",
+    "interfaces",
+    "message",
+    "producer",
+    "signals",
+    "trouble",
+]
 UPPER = {path.stem for path in PACKAGE.glob("*.py") if path.stem not in [*GROUND, "__init__"]}
 
 
