@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BENCH_LIBS := build/bench-libs
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
 help: ## say what can be done
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,16 +25,16 @@ lint: install ## check style, format and types
 notebooks: install ## execute every chapter in place and normalise it
 	$(BIN)/python tools/execute_notebooks.py
 
-bench: install ## print how fast the helper is against plain redis-py
-	$(BIN)/python tools/bench.py
+bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: two to four minutes
+	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
 
 proto: install ## generate redisflow_lab/pb from proto/
 	$(BIN)/python tools/generate_pb.py redisflow_lab/pb
 
 lock: install ## pin every dependency again, with hashes
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.txt
+	$(COMPILE) pyproject.toml --all-extras -o requirements.txt
+	$(COMPILE) --group bench --constraints requirements.txt -o tools/bench/requirements.txt
 
 install: $(INSTALLED) ## make .venv and install what the project needs
 
@@ -49,5 +52,14 @@ $(INSTALLED): requirements.txt pyproject.toml
 	  echo '{"ServerApp": {"allow_root": true}}' > .venv/etc/jupyter/jupyter_server_config.json; fi
 	@touch $@
 	@echo "Installed."
+
+# Beside .venv and not in it: the course and its tests run without these libraries.
+# Constrained to the versions in requirements.txt, so both fit together.
+$(BENCH_LIBS)/.installed: tools/bench/requirements.txt
+	@echo "Installing the libraries to measure against ..."
+	@rm -rf $(BENCH_LIBS)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
+	  --target $(BENCH_LIBS) -r tools/bench/requirements.txt
+	@touch $@
 
 .PHONY: help lab test lint notebooks bench proto lock install

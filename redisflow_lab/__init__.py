@@ -10,6 +10,10 @@ The ground floor, which a service can use, needs only redis and protobuf:
 - `interfaces`  what a replacement of either must do
 - `events`      everything that happens to a message, through one hook
 - `connection`  the one client configuration both use
+- `wire`        many commands in one round trip
+- `trouble`     what passes by itself, and how the consumer sits it out
+- `signals`     SIGTERM and Ctrl-C as an event that ends its loop
+- `capabilities`  what the connected server can do
 
 The upper floor, the laboratory, is imported as `redisflow_lab.lab`.
 """

@@ -29,6 +29,7 @@ from redisflow_lab.events import log as event_log
 from redisflow_lab.interfaces import Delivery, Handler
 from redisflow_lab.message import FIELD, Message, MessageDecodeError
 from redisflow_lab.trouble import Trouble, passing_trouble
+from redisflow_lab.wire import Command, round_trip
 
 log = logging.getLogger(__name__)
 
@@ -246,18 +247,16 @@ class RedisStreamConsumer:
 
     def _read_batch(self, handler: Handler, block_ms: int) -> int:
         """Handle one batch of new entries; leaves up to `ack_every` of them to acknowledge."""
-        read = (
-            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch,
-            "BLOCK", block_ms, "STREAMS", self.stream, ">",
-        )  # fmt: skip
+        commands: list[Command] = [
+            (
+                "XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch,
+                "BLOCK", block_ms, "STREAMS", self.stream, ">",
+            )
+        ]  # fmt: skip
         if self._unacked:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.execute_command("XACK", self.stream, self.group, *self._unacked)
-            pipeline.execute_command(*read)
-            _, reply = pipeline.execute()
-            self._acknowledged()
-        else:
-            reply = self._redis.execute_command(*read)
+            commands.insert(0, ("XACK", self.stream, self.group, *self._unacked))
+        *_, reply = round_trip(self._redis, commands)
+        self._acknowledged()
         entries = reply[0][1] if reply else []
         self._handle_all(entries, 1, handler)
         return len(entries)
@@ -293,36 +292,40 @@ class RedisStreamConsumer:
 
     def _handle_all(self, entries: list[RawEntry], deliveries: int, handler: Handler) -> None:
         """Handle entries in order, each delivered so often, and acknowledge by `ack_every`."""
-        observed = self._observed
-        heartbeat = self._heartbeat
-        self._in_hand = deque([entry_id for entry_id, _ in entries])
+        observed, in_hand, unacked = self._observed, self._in_hand, self._unacked
+        is_stopped, heartbeat, delivery_of = self._stop.is_set, self._heartbeat, Delivery._make
+        in_hand.clear()
+        in_hand.extend([entry_id for entry_id, _ in entries])
         self._held_at = time.monotonic()
         if observed:
             for entry_id, _ in entries:
                 self._emit(Kind.DELIVERED, entry_id, deliveries)
         try:
             for entry_id, flat in entries:
-                if self._stop.is_set():
+                if is_stopped():
                     return
                 if time.monotonic() > self._held_at + self._renew_after_s:
                     self._hold(0)
-                if not self._is_next(entry_id):
+                if not in_hand or in_hand[0] != entry_id:
                     continue  # somebody took it over while its forerunners were handled
-                message = self._message(entry_id, flat, deliveries)
-                if message is not None:
+                if (message := self._message(entry_id, flat, deliveries)) is not None:
                     try:
-                        handler(Delivery(entry_id.decode(), message, deliveries, heartbeat))
+                        handler(
+                            delivery_of((entry_id.decode(), message, deliveries, heartbeat))
+                        )
                     except Exception as error:
                         self._failed(entry_id, flat, deliveries, error)
                     else:
-                        if self._is_next(entry_id):  # else a heartbeat said: another's
-                            self._unacked[entry_id] = deliveries
+                        if (
+                            in_hand and in_hand[0] == entry_id
+                        ):  # else a heartbeat said: another's
+                            unacked[entry_id] = deliveries
                         if observed:
                             self._emit(Kind.HANDLED, entry_id, deliveries)
-                        if len(self._unacked) >= self._ack_every:
+                        if len(unacked) >= self._ack_every:
                             self._acknowledge()
-                if self._is_next(entry_id):
-                    self._in_hand.popleft()
+                if in_hand and in_hand[0] == entry_id:
+                    in_hand.popleft()
         except RedisError:
             raise  # what is not acknowledged yet is so at the next step
         except BaseException:
@@ -338,7 +341,9 @@ class RedisStreamConsumer:
             self._give_up(entry_id, flat, deliveries, Reason.UNFINISHED, said)
             return None
         try:
-            return _decoded(flat)
+            if flat is not None and len(flat) == 2 and flat[0] == FIELD:  # the usual case
+                return Message.from_bytes(flat[1])
+            return Message.from_fields(dict(_pairs(flat or [])))
         except MessageDecodeError as error:
             reason = Reason.UNDECODABLE if flat else Reason.TRIMMED
             self._give_up(entry_id, flat, deliveries, reason, str(error))
@@ -373,16 +378,17 @@ class RedisStreamConsumer:
             self._acknowledged()
 
     def _acknowledged(self) -> None:
-        acked, self._unacked = self._unacked, {}
+        acked = dict(self._unacked)
+        self._unacked.clear()
         if self._observed:
             for entry_id, deliveries in acked.items():
                 self._emit(Kind.ACKED, entry_id, deliveries)
 
     def _heartbeat(self) -> bool:
         """What `Delivery.heartbeat` calls: hold on to the message that is being handled."""
-        entry_id = self._in_hand[0] if self._in_hand else b""
+        entry_id = self._in_hand[0] if self._in_hand else None
         self._hold(0)
-        return self._is_next(entry_id)
+        return bool(self._in_hand) and self._in_hand[0] == entry_id
 
     def _hold(self, idle_ms: int) -> None:
         """Set the idle time of all in hand, and let go of what somebody else took over.
@@ -396,15 +402,13 @@ class RedisStreamConsumer:
         for entry_id in self._in_hand:
             pipeline.xpending_range(self.stream, self.group, entry_id, entry_id, 1, self.name)
         ours = [row["message_id"] for found in pipeline.execute() for row in found]
-        self._in_hand = deque(ours)
+        self._in_hand.clear()
+        self._in_hand.extend(ours)
         if ours:
             self._redis.execute_command(
                 "XCLAIM", self.stream, self.group, self.name, 0, *ours,
                 "IDLE", idle_ms, "JUSTID",
             )  # fmt: skip
-
-    def _is_next(self, entry_id: bytes) -> bool:
-        return bool(self._in_hand) and self._in_hand[0] == entry_id
 
     @property
     def _observed(self) -> bool:
@@ -424,12 +428,6 @@ class RedisStreamConsumer:
         log_event(event)
         if self._on_event is not None:
             self._on_event(event)
-
-
-def _decoded(flat: list[bytes] | None) -> Message:
-    if flat is not None and len(flat) == 2 and flat[0] == FIELD:  # the usual case, directly
-        return Message.from_bytes(flat[1])
-    return Message.from_fields(dict(_pairs(flat or [])))
 
 
 def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import ResponseError
+from redis.exceptions import ResponseError, WatchError
 
 from redisflow_lab.checks import check_name, check_positive
 from redisflow_lab.interfaces import Delivery, Handler
@@ -37,7 +37,8 @@ def handle_once(
                 that, from a dead letter for one, has its effect again
 
     Redis does not roll back. When a queued command fails by itself, on a key of another
-    type for one, the rest of the effect is written; the mark is removed, the error raised.
+    type for one, the rest of the effect is written, and written again at the next delivery:
+    the mark is removed and the error raised. A crash at this very moment leaves the mark.
 
     On a Redis Cluster the mark and all keys of the effect must be in one slot.
     """
@@ -49,17 +50,22 @@ def handle_once(
     def handle(delivery: Delivery) -> None:
         mark = f"{scope}:{key(delivery)}"
 
-        def write(pipeline: Pipeline) -> None:
-            done = pipeline.exists(mark)
-            pipeline.multi()
-            if not done:
+        with redis.pipeline() as pipeline:
+            while True:
+                pipeline.watch(mark)
+                if pipeline.exists(mark):
+                    return
+                pipeline.multi()
                 effect(pipeline, delivery)
                 pipeline.set(mark, delivery.entry_id, ex=remember_s)
-
-        try:
-            redis.transaction(write, mark)
-        except ResponseError:
-            redis.delete(mark)  # it must not pass for done
-            raise
+                try:
+                    replies = pipeline.execute(raise_on_error=False)
+                    break
+                except WatchError:
+                    continue  # somebody else writes it at this moment
+        refused = [reply for reply in replies if isinstance(reply, ResponseError)]
+        if refused:
+            redis.delete(mark)  # it is ours, and must not pass for done
+            raise refused[0]
 
     return handle

@@ -13,6 +13,7 @@ from redisflow_lab.capabilities import knows_command
 from redisflow_lab.checks import check_name, check_positive
 from redisflow_lab.connection import stream_client
 from redisflow_lab.message import FIELD, Message
+from redisflow_lab.wire import round_trip
 
 log = logging.getLogger(__name__)
 
@@ -93,10 +94,8 @@ class RedisStreamProducer:
         rest = iter(messages)
         entry_ids: list[str] = []
         while batch := [_bytes(message) for message in islice(rest, batch_size)]:
-            pipeline = self._redis.pipeline(transaction=False)
-            for data in batch:
-                pipeline.execute_command(*self._xadd, data)
-            written = [entry_id.decode() for entry_id in pipeline.execute()]
+            replies = round_trip(self._redis, [(*self._xadd, data) for data in batch])
+            written = [entry_id.decode() for entry_id in replies]
             log.debug("wrote %d to %s: %s", len(written), self.stream, written)
             entry_ids += written
         return entry_ids

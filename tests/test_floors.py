@@ -23,6 +23,7 @@ GROUND = [
     "producer",
     "signals",
     "trouble",
+    "wire",
 ]
 UPPER = {path.stem for path in PACKAGE.glob("*.py") if path.stem not in [*GROUND, "__init__"]}
 

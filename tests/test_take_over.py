@@ -164,7 +164,8 @@ def test_a_heartbeat_says_when_it_comes_too_late_and_takes_nothing_back(
     alice.read_new(robbed)
     assert said == [False]
     assert alices == ["0"]  # the other one is bob's by now, and alice leaves it alone
-    assert lab.pending(stream)[["entry_id", "consumer"]].values.tolist() == [[ids[1], "bob"]]
+    pending = lab.pending(stream)[["entry_id", "consumer"]]
+    assert pending.values.tolist() == [[entry_id, "bob"] for entry_id in ids]
 
 
 def failing(_: Delivery) -> None:
