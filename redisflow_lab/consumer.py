@@ -7,9 +7,9 @@ Read it in the order a message goes: `ensure_group`, `replay_pending`, `take_ove
 import logging
 import random
 import time
-from collections import deque
 from datetime import UTC, datetime
 from threading import Event as ThreadEvent
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis
@@ -118,7 +118,9 @@ class RedisStreamConsumer:
         self._on_event = on_event
         self._redis = stream_client(redis, block_ms=block_ms)
         self._stop = ThreadEvent()  # set by nobody, until `run` puts another in its place
-        self._in_hand: deque[bytes] = deque()  # delivered, and not yet through its handler
+        self._in_hand: list[RawEntry] = []  # delivered, and not all through the handler yet
+        self._position = 0  # in there, of the one that is being handled or is next
+        self._lost: set[bytes] = set()  # of those, what somebody else took over
         self._held_at = 0.0  # when their idle time was 0, monotonic seconds
         self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
         self._scanned_to = b"0-0"  # how far take_over has looked; 0-0 begins anew
@@ -150,12 +152,12 @@ class RedisStreamConsumer:
         its handler succeeds or not. Being read again counts as a delivery.
         """
         check_handler(handler)
-        self._acknowledge()
         replayed = 0
         last: bytes | None = b"0"
         while last and not self._stop.is_set():
             last = self._redeliver(last, handler)
             replayed += last is not None
+        self._acknowledge()
         return replayed
 
     def take_over(self, handler: Handler) -> int:
@@ -175,10 +177,14 @@ class RedisStreamConsumer:
             self._give_up(entry_id, None, 0, Reason.TRIMMED, "trimmed while it was pending")
         for entry_id in claimed:
             self._emit(Kind.CLAIMED, entry_id, 0)
-        for entry_id in claimed:
-            if not self._stop.is_set():
-                self._redeliver(_before(entry_id), handler)
-        return len(claimed)
+        handled = 0
+        for position, entry_id in enumerate(claimed):
+            if self._stop.is_set():
+                self._in_hand, self._position = [(rest, None) for rest in claimed], position
+                break
+            handled += self._redeliver(_before(entry_id), handler) is not None
+        self._acknowledge()
+        return handled
 
     def read_new(self, handler: Handler) -> int:
         """Handle one batch that nobody in the group was given yet. Returns how many.
@@ -219,12 +225,13 @@ class RedisStreamConsumer:
                 while not stop.is_set():
                     trouble.over()
                     self._take_over_if_due(handler)
-                    if self._read_batch(handler, self._until_next_look_ms()) < self._batch:
-                        self._acknowledge()  # after a full batch, together with the next read
+                    if not stop.is_set():
+                        self._read_batch(handler, self._until_next_look_ms())
             except RedisError as error:
-                self._in_hand.clear()
+                self._in_hand = []
                 self._redis.connection_pool.disconnect()
                 trouble.sit_out(error, stop)
+        self._stop = ThreadEvent()
         try:
             self.leave()
         except RedisError as error:
@@ -246,86 +253,91 @@ class RedisStreamConsumer:
         return max(1, min(self._block_ms, int(until)))
 
     def _read_batch(self, handler: Handler, block_ms: int) -> int:
-        """Handle one batch of new entries; leaves up to `ack_every` of them to acknowledge."""
-        commands: list[Command] = [
-            (
-                "XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch,
-                "BLOCK", block_ms, "STREAMS", self.stream, ">",
-            )
-        ]  # fmt: skip
-        if self._unacked:
-            commands.insert(0, ("XACK", self.stream, self.group, *self._unacked))
-        *_, reply = round_trip(self._redis, commands)
-        self._acknowledged()
+        """Handle one batch of new entries.
+
+        After a full batch there is probably more: then what is left to acknowledge travels
+        with the next read, in one round trip.
+        """
+        (reply,) = self._ask(
+            ("XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch,
+             "BLOCK", block_ms, "STREAMS", self.stream, ">")
+        )  # fmt: skip
         entries = reply[0][1] if reply else []
         self._handle_all(entries, 1, handler)
+        if len(entries) < self._batch:
+            self._acknowledge()
         return len(entries)
 
     def _redeliver(self, after: bytes, handler: Handler) -> bytes | None:
         """Handle the next entry that is pending with us after the id `after`. Returns its id.
 
         One at a time: if a message kills this process, only its own deliveries are raised,
-        and no neighbour is given up with it.
+        and no neighbour is given up with it. Leaves it to be acknowledged with the next.
         """
-        pipeline = self._redis.pipeline()  # MULTI: both of one moment
-        pipeline.xpending_range(self.stream, self.group, b"(" + after, "+", 1, self.name)
-        pipeline.execute_command(
-            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", 1,
-            "STREAMS", self.stream, after,
+        reply, pending = self._ask(
+            ("XREADGROUP", "GROUP", self.group, self.name, "COUNT", 1,
+             "STREAMS", self.stream, after),
+            ("XPENDING", self.stream, self.group, b"(" + after, "+", 1, self.name),
         )  # fmt: skip
-        pending, reply = pipeline.execute()
-        if not pending:
-            return None
         entries: list[RawEntry] = reply[0][1]
+        if not entries:
+            return None
         entry_id, fields = entries[0]
-        deliveries: int = pending[0]["times_delivered"] + 1
+        if not pending or pending[0][0] != entry_id:
+            return entry_id  # taken over by somebody, between the two commands
         if fields:
             # Such a read raises the count in memory only: a restart or a failover forgets
-            # it. A claim is written to the append-only file and to replicas.
-            self._redis.execute_command(
-                "XCLAIM", self.stream, self.group, self.name, 0, entry_id,
-                "RETRYCOUNT", deliveries, "JUSTID",
-            )  # fmt: skip
-        self._handle_all(entries, deliveries, handler)
-        self._acknowledge()
+            # it. A claim writes it to the append-only file and to replicas.
+            self._ask(("XCLAIM", self.stream, self.group, self.name, 0, entry_id, "JUSTID"))
+        self._handle_all(entries, pending[0][3], handler)
         return entry_id
+
+    def _ask(self, *commands: Command) -> list[Any]:
+        """The replies to these commands. What is to be acknowledged goes before them."""
+        if not self._unacked:
+            return round_trip(self._redis, commands)
+        ack: Command = ("XACK", self.stream, self.group, *self._unacked)
+        _, *replies = round_trip(self._redis, [ack, *commands])
+        self._acknowledged()
+        return replies
 
     def _handle_all(self, entries: list[RawEntry], deliveries: int, handler: Handler) -> None:
         """Handle entries in order, each delivered so often, and acknowledge by `ack_every`."""
-        observed, in_hand, unacked = self._observed, self._in_hand, self._unacked
-        is_stopped, heartbeat, delivery_of = self._stop.is_set, self._heartbeat, Delivery._make
-        in_hand.clear()
-        in_hand.extend([entry_id for entry_id, _ in entries])
-        self._held_at = time.monotonic()
+        # What each of millions of messages needs is looked up once.
+        observed, unacked, ack_every = self._observed, self._unacked, self._ack_every
+        lost = self._lost
+        is_stopped, now, delivery_of = self._stop.is_set, time.monotonic, Delivery._make
+        heartbeat = self._heartbeat
+        lost.clear()
+        self._in_hand = entries
+        self._held_at = now()
         if observed:
             for entry_id, _ in entries:
                 self._emit(Kind.DELIVERED, entry_id, deliveries)
         try:
-            for entry_id, flat in entries:
+            for position, (entry_id, flat) in enumerate(entries):
+                self._position = position
                 if is_stopped():
                     return
-                if time.monotonic() > self._held_at + self._renew_after_s:
+                if now() > self._held_at + self._renew_after_s:
                     self._hold(0)
-                if not in_hand or in_hand[0] != entry_id:
-                    continue  # somebody took it over while its forerunners were handled
-                if (message := self._message(entry_id, flat, deliveries)) is not None:
-                    try:
-                        handler(
-                            delivery_of((entry_id.decode(), message, deliveries, heartbeat))
-                        )
-                    except Exception as error:
-                        self._failed(entry_id, flat, deliveries, error)
-                    else:
-                        if (
-                            in_hand and in_hand[0] == entry_id
-                        ):  # else a heartbeat said: another's
-                            unacked[entry_id] = deliveries
-                        if observed:
-                            self._emit(Kind.HANDLED, entry_id, deliveries)
-                        if len(unacked) >= self._ack_every:
-                            self._acknowledge()
-                if in_hand and in_hand[0] == entry_id:
-                    in_hand.popleft()
+                if entry_id in lost:
+                    continue  # to another consumer, while its forerunners were handled
+                message = self._message(entry_id, flat, deliveries)
+                if message is None:
+                    continue
+                try:
+                    handler(delivery_of((entry_id.decode(), message, deliveries, heartbeat)))
+                except Exception as error:
+                    self._failed(entry_id, flat, deliveries, error)
+                    continue
+                if entry_id not in lost:
+                    unacked[entry_id] = deliveries
+                if observed:
+                    self._emit(Kind.HANDLED, entry_id, deliveries)
+                if len(unacked) >= ack_every:
+                    self._acknowledge()
+            self._in_hand = []
         except RedisError:
             raise  # what is not acknowledged yet is so at the next step
         except BaseException:
@@ -336,11 +348,11 @@ class RedisStreamConsumer:
         self, entry_id: bytes, flat: list[bytes] | None, deliveries: int
     ) -> Message | None:
         """The message of an entry; None if it was given up, because nobody can handle it."""
-        if deliveries > self._max_deliveries:
-            said = f"delivered {deliveries - 1} times, and never finished"
-            self._give_up(entry_id, flat, deliveries, Reason.UNFINISHED, said)
-            return None
         try:
+            if deliveries > self._max_deliveries:
+                said = f"delivered {deliveries - 1} times, and never finished"
+                self._give_up(entry_id, flat, deliveries, Reason.UNFINISHED, said)
+                return None
             if flat is not None and len(flat) == 2 and flat[0] == FIELD:  # the usual case
                 return Message.from_bytes(flat[1])
             return Message.from_fields(dict(_pairs(flat or [])))
@@ -386,9 +398,9 @@ class RedisStreamConsumer:
 
     def _heartbeat(self) -> bool:
         """What `Delivery.heartbeat` calls: hold on to the message that is being handled."""
-        entry_id = self._in_hand[0] if self._in_hand else None
+        entry_id, _ = self._in_hand[self._position]
         self._hold(0)
-        return bool(self._in_hand) and self._in_hand[0] == entry_id
+        return entry_id not in self._lost
 
     def _hold(self, idle_ms: int) -> None:
         """Set the idle time of all in hand, and let go of what somebody else took over.
@@ -396,14 +408,14 @@ class RedisStreamConsumer:
         A claim with JUSTID counts no delivery: https://redis.io/docs/latest/commands/xclaim/
         """
         self._held_at = time.monotonic()
-        if not self._in_hand:
+        in_hand = [entry_id for entry_id, _ in self._in_hand[self._position :]]
+        if not in_hand:
             return
         pipeline = self._redis.pipeline(transaction=False)
-        for entry_id in self._in_hand:
+        for entry_id in in_hand:
             pipeline.xpending_range(self.stream, self.group, entry_id, entry_id, 1, self.name)
         ours = [row["message_id"] for found in pipeline.execute() for row in found]
-        self._in_hand.clear()
-        self._in_hand.extend(ours)
+        self._lost.update(set(in_hand) - set(ours))
         if ours:
             self._redis.execute_command(
                 "XCLAIM", self.stream, self.group, self.name, 0, *ours,

@@ -72,8 +72,10 @@ def bury(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
 
     False says that the entry is not pending with this consumer any more: somebody took it
     over, or is done with it. The transaction watches the dead-letter stream, so of two that
-    give up the same entry, only one writes a letter. A trimmed entry may be gone from the
-    pending list already, because XAUTOCLAIM drops it: its letter is written all the same.
+    give up the same entry, only one writes a letter. It cannot watch the pending list: an
+    entry that is taken over at this very moment may be handled and have a letter as well.
+    A trimmed entry may be gone from the pending list already, because XAUTOCLAIM drops it:
+    its letter is written all the same.
 
     Redis runs the rest of a MULTI when one command of it fails. So what could make XADD
     fail there, a key that is no stream, is looked at before.

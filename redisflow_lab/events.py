@@ -21,7 +21,7 @@ class Kind(StrEnum):
     HANDLED = "handled"
     """The handler returned; the entry is not acknowledged yet."""
     ACKED = "acked"
-    """The server was told, and forgot that it was pending."""
+    """The server was told: it is pending no more, or was another consumer's already."""
     FAILED = "failed"
     """The handler raised; the entry stays pending."""
     DEAD_LETTERED = "dead-lettered"

@@ -34,11 +34,14 @@ def deliver_to(lab: Lab, stream: str, name: str, count: int) -> None:
 
 
 def grow_old(lab: Lab, stream: str, *entry_ids: str) -> None:
-    """Make these entries idle for a minute, without waiting for it."""
+    """Make these entries idle for long enough, without waiting for it.
+
+    A second more, because the server's clock may be set back a little at any time.
+    """
     for entry_id in entry_ids:
         (row,) = lab.redis.xpending_range(stream, "billing", entry_id, entry_id, 1)
         lab.redis.xclaim(
-            stream, "billing", row["consumer"], 0, [entry_id], idle=IDLE_MS, justid=True
+            stream, "billing", row["consumer"], 0, [entry_id], idle=IDLE_MS + 1_000, justid=True
         )
 
 
