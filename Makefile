@@ -25,6 +25,9 @@ lint: install ## check style, format and types
 notebooks: install ## execute every chapter in place and normalise it
 	$(BIN)/python tools/execute_notebooks.py
 
+chaos: install ## kill 200 consumers and 20 servers while messages flow: four to ten minutes
+	$(BIN)/python tests/chaos.py
+
 bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: two to four minutes
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
 
@@ -62,4 +65,4 @@ $(BENCH_LIBS)/.installed: tools/bench/requirements.txt
 	  --target $(BENCH_LIBS) -r tools/bench/requirements.txt
 	@touch $@
 
-.PHONY: help lab test lint notebooks bench proto lock install
+.PHONY: help lab test lint notebooks chaos bench proto lock install

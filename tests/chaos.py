@@ -31,7 +31,7 @@ from redisflow_lab.waiting import wait_until
 from redisflow_lab.worker import Worker
 
 CONSUMERS, PRODUCERS = 4, 3
-MIN_IDLE_MS, MAX_DELIVERIES = 1_500, 4
+MIN_IDLE_MS, MAX_DELIVERIES = 1_500, 3
 HOW = [None, "after-delivery", "before-ack", "after-ack", "after-claim"]
 """None is a SIGKILL from outside, wherever the process happens to be."""
 
