@@ -25,10 +25,10 @@ lint: install ## check style, format and types
 notebooks: install ## execute every chapter in place and normalise it
 	$(BIN)/python tools/execute_notebooks.py
 
-chaos: install ## kill 200 consumers and 20 servers while messages flow: four to ten minutes
+chaos: install ## kill 200 consumers and 20 servers while messages flow: one to three minutes
 	$(BIN)/python tests/chaos.py
 
-bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: two to four minutes
+bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: about four minutes
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
 
 proto: install ## generate redisflow_lab/pb from proto/

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from redisflow_lab.lab import Lab
-from tools.bench import scale, side_redis_py, side_redisflow
+from tools.bench import scale, side_redis_py, side_redisflow, succession
 from tools.bench.measure import Table, take_turns
 from tools.bench.plot import draw
 from tools.bench.side import Consumer, Payload, Place, Publisher, Side
@@ -39,6 +39,7 @@ LIBRARIES = {  # our module: the distribution
 
 def load() -> tuple[list[Side], dict[str, str]]:
     """All sides, and for each library that cannot be imported the reason."""
+    # Ours right beside redis-py's: what disturbs the one disturbs the other.
     sides = [*side_redis_py.SIDES, *side_redisflow.SIDES]
     missing = {}
     for name, distribution in LIBRARIES.items():
@@ -110,12 +111,15 @@ def main(picture: Path) -> None:
             for title, work, counts in [
                 ("publish and consume", "move", (10_000, 1_000_000)),
                 ("replay of pending entries", "replay", (10_000, 100_000)),
+                ("take-over of pending entries", "take_over", (10_000, 100_000)),
             ]
         }
+        waits = succession.waits_ms()
         show(publish, missing)
         show(consume, missing)
         show_aims(publish, consume)
         show_growth(growths)
+        succession.show(waits)
         subtitle = (
             f"{lab.server.label}, Python {sys.version.split()[0]}, medians of {ROUNDS} rounds; "
             "consumers decode unless they say not"

@@ -38,10 +38,10 @@ class Growth:
         return self.seconds / self.count * 1e6
 
 
-def ours(place: Place) -> RedisStreamConsumer:
+def ours(place: Place, *, min_idle_ms: int = 60_000) -> RedisStreamConsumer:
     consumer = RedisStreamConsumer(
         place.connect(), place.stream, place.group, "ours",
-        batch=BATCH, ack_every=BATCH, block_ms=1,
+        batch=BATCH, ack_every=BATCH, block_ms=1, min_idle_ms=min_idle_ms,
     )  # fmt: skip
     consumer.ensure_group()
     return consumer
@@ -81,9 +81,22 @@ def replay(place: Place, count: int) -> float:
     return time.perf_counter() - began
 
 
-# Its place: take_over, like replay with another name in leave_pending.
+def take_over(place: Place, count: int) -> float:
+    """Handle what another name left pending, long enough ago."""
+    leave_pending(place, count, "dead")
+    consumer = ours(place, min_idle_ms=100)
+    began = time.perf_counter()
+    handled = 0
+    while handled < count:
+        handled += consumer.take_over(lambda delivery: None)
+    return time.perf_counter() - began
 
-WORKS: dict[str, Callable[[Place, int], float]] = {"move": move, "replay": replay}
+
+WORKS: dict[str, Callable[[Place, int], float]] = {
+    "move": move,
+    "replay": replay,
+    "take_over": take_over,
+}
 
 
 def measured(redis: Redis, place: Place, work: str, count: int) -> Growth:
