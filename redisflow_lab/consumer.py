@@ -29,7 +29,7 @@ from redisflow_lab.events import log as event_log
 from redisflow_lab.interfaces import Delivery, Handler
 from redisflow_lab.message import FIELD, Message, MessageDecodeError
 from redisflow_lab.trouble import Trouble, passing_trouble
-from redisflow_lab.wire import Command, round_trip
+from redisflow_lab.wire import Command, Sent, round_trip
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,9 @@ class RedisStreamConsumer:
                has another. Give a name that survives a restart and that no other process
                uses at the same time.
     batch:     entries delivered in one read; all of them are pending from then on
-    ack_every: acknowledge after this many handled messages, and at the end of each batch.
-               1 repeats at most one side effect after a crash, n at most n.
+    ack_every: acknowledge after this many handled messages, and at the end of each read.
+               1 repeats at most one side effect after a crash, n at most n. Above 1, `run`
+               reads half a batch ahead
     block_ms:  how long a read waits for new entries, and so how soon `run` sees a stop
     min_idle_ms:    take over what nobody has worked on for this long, also what failed
                with this consumer itself: it is the pause between two tries. Looked for
@@ -123,6 +124,7 @@ class RedisStreamConsumer:
         self._lost: set[bytes] = set()  # of those, what somebody else took over
         self._held_at = 0.0  # when their idle time was 0, monotonic seconds
         self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
+        self._ahead: tuple[float, Sent] | None = None  # a read on its way, and since when
         self._scanned_to = b"0-0"  # how far take_over has looked; 0-0 begins anew
         self._next_look = 0.0  # when `run` looks again, monotonic seconds
 
@@ -192,9 +194,11 @@ class RedisStreamConsumer:
         Waits up to `block_ms` for the first entry; 0 if none came.
         """
         check_handler(handler)
-        read = self._read_batch(handler, self._block_ms)
+        (reply,) = self._ask(self._new_entries(self._batch, "BLOCK", self._block_ms))
+        entries: list[RawEntry] = reply[0][1] if reply else []
+        self._handle_all(entries, 1, handler)
         self._acknowledge()
-        return read
+        return len(entries)
 
     def leave(self) -> bool:
         """Remove this name from the group, if nothing is pending with it. True if it is gone.
@@ -204,6 +208,11 @@ class RedisStreamConsumer:
         """
         self._acknowledge()
         self._hold(self._min_idle_ms)
+        if self._ahead:
+            (reply,) = self._ahead[1].replies()
+            self._ahead = None
+            self._in_hand, self._position = (reply[0][1] if reply else []), 0
+            self._hold(self._min_idle_ms)
         removed = self._redis.eval(_REMOVE_IF_EMPTY, 1, self.stream, self.group, self.name)
         return bool(removed)
 
@@ -226,9 +235,12 @@ class RedisStreamConsumer:
                     trouble.over()
                     self._take_over_if_due(handler)
                     if not stop.is_set():
-                        self._read_batch(handler, self._until_next_look_ms())
+                        self._read_on(handler)
             except RedisError as error:
                 self._in_hand = []
+                if self._ahead:
+                    self._ahead[1].abandon()  # replay finds what it may have delivered
+                    self._ahead = None
                 self._redis.connection_pool.disconnect()
                 trouble.sit_out(error, stop)
         self._stop = ThreadEvent()
@@ -252,21 +264,34 @@ class RedisStreamConsumer:
         until = (self._next_look - time.monotonic()) * 1_000
         return max(1, min(self._block_ms, int(until)))
 
-    def _read_batch(self, handler: Handler, block_ms: int) -> int:
-        """Handle one batch of new entries.
+    def _read_on(self, handler: Handler) -> None:
+        """Handle the next new entries, as `read_new` does.
 
-        After a full batch there is probably more: then what is left to acknowledge travels
-        with the next read, in one round trip.
+        By `ack_every`, half a batch is read ahead while the other half is handled, as long
+        as there is more: server and handler work at the same time.
         """
-        (reply,) = self._ask(
-            ("XREADGROUP", "GROUP", self.group, self.name, "COUNT", self._batch,
-             "BLOCK", block_ms, "STREAMS", self.stream, ">")
+        reads_ahead = self._ack_every > 1 and self._batch > 1
+        count = self._batch // 2 if reads_ahead else self._batch
+        sent_at, sent = self._ahead or (
+            time.monotonic(),
+            Sent(self._redis, [self._new_entries(count, "BLOCK", self._until_next_look_ms())]),
+        )
+        self._ahead = None
+        (reply,) = sent.replies()
+        entries: list[RawEntry] = reply[0][1] if reply else []
+        if reads_ahead and len(entries) == count:
+            self._ahead = (
+                time.monotonic(),
+                Sent(self._redis, [self._new_entries(count)]),
+            )
+        self._handle_all(entries, 1, handler, held_at=sent_at)
+        self._acknowledge()
+
+    def _new_entries(self, count: int, *options: str | int) -> Command:
+        return (
+            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", count, *options,
+            "STREAMS", self.stream, ">",
         )  # fmt: skip
-        entries = reply[0][1] if reply else []
-        self._handle_all(entries, 1, handler)
-        if len(entries) < self._batch:
-            self._acknowledge()
-        return len(entries)
 
     def _redeliver(self, after: bytes, handler: Handler) -> bytes | None:
         """Handle the next entry that is pending with us after the id `after`. Returns its id.
@@ -301,8 +326,18 @@ class RedisStreamConsumer:
         self._acknowledged()
         return replies
 
-    def _handle_all(self, entries: list[RawEntry], deliveries: int, handler: Handler) -> None:
-        """Handle entries in order, each delivered so often, and acknowledge by `ack_every`."""
+    def _handle_all(
+        self,
+        entries: list[RawEntry],
+        deliveries: int,
+        handler: Handler,
+        *,
+        held_at: float | None = None,
+    ) -> None:
+        """Handle entries in order, each delivered so often, and acknowledge by `ack_every`.
+
+        held_at: when their idle time was 0, monotonic seconds; None is now
+        """
         # What each of millions of messages needs is looked up once.
         observed, unacked, ack_every = self._observed, self._unacked, self._ack_every
         lost = self._lost
@@ -310,7 +345,7 @@ class RedisStreamConsumer:
         heartbeat = self._heartbeat
         lost.clear()
         self._in_hand = entries
-        self._held_at = now()
+        self._held_at = held_at or now()
         if observed:
             for entry_id, _ in entries:
                 self._emit(Kind.DELIVERED, entry_id, deliveries)
