@@ -25,7 +25,7 @@ def own_lab() -> Iterator[Lab]:
 @pytest.fixture
 def stream(request: pytest.FixtureRequest) -> str:
     """A stream that no other test uses."""
-    return f"orders:{request.node.name}"
+    return f"orders:{request.module.__name__}:{request.node.name}"
 
 
 @pytest.fixture(autouse=True)
