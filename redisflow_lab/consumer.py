@@ -272,8 +272,8 @@ class RedisStreamConsumer:
         """
         reads_ahead = self._ack_every > 1 and self._batch > 1
         count = self._batch // 2 if reads_ahead else self._batch
-        sent_at, sent = self._ahead or (
-            time.monotonic(),
+        delivered_at, sent = self._ahead or (
+            None,
             Sent(self._redis, [self._new_entries(count, "BLOCK", self._until_next_look_ms())]),
         )
         self._ahead = None
@@ -284,7 +284,7 @@ class RedisStreamConsumer:
                 time.monotonic(),
                 Sent(self._redis, [self._new_entries(count)]),
             )
-        self._handle_all(entries, 1, handler, held_at=sent_at)
+        self._handle_all(entries, 1, handler, held_at=delivered_at)
         self._acknowledge()
 
     def _new_entries(self, count: int, *options: str | int) -> Command:
