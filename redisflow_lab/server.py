@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import socket
+import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -132,7 +134,7 @@ class OwnServer:
         appendonly: bool = True,
         port: int | None = None,
     ) -> None:
-        self._binary = binary
+        self._binary = _recent(binary)
         self._password = secrets.token_urlsafe(16)
         self.folder = _writable(folder)
         self._lock = _locked(self.folder)
@@ -141,9 +143,7 @@ class OwnServer:
         self._child: Child | None = None
         try:
             self.start()
-            version, name = _version(self.connect())
-            if version < OLDEST:
-                raise UnusableServerError(f"{binary} is {name}; 7.0 is the oldest that will do")
+            _, name = _version(self.connect())
         except BaseException:
             self.close()
             raise
@@ -279,6 +279,21 @@ def _delete_keys(client: Redis, prefix: str) -> None:
     for key in keys:
         client.unlink(key)
     client.close()
+
+
+def _recent(binary: Path) -> Path:
+    """The binary, if it is recent enough; asked before it writes anything for a newer one."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"(\S+) server v=(\d+)\.(\d+)", said.stdout)
+    if found is None:
+        raise UnusableServerError(
+            f"{binary} --version does not say what it is: {said.stdout!r}"
+        )
+    if (int(found[2]), int(found[3])) < OLDEST:
+        raise UnusableServerError(
+            f"{binary} is {found[1]} {found[2]}.{found[3]}; 7.0 is the oldest that will do"
+        )
+    return binary
 
 
 def _version(client: Redis) -> tuple[tuple[int, ...], str]:

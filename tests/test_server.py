@@ -197,6 +197,22 @@ def test_a_lab_that_cannot_be_had_leaves_nothing(
     assert left <= before
 
 
+def test_a_server_on_path_that_is_too_old_gives_way_before_it_writes_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old server's files would keep the next one from starting on the same folder."""
+    old = tmp_path / "redis-server"
+    old.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=0:0'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lab = Lab()
+    assert "bundled" in lab.server.label
+    lab.close()
+    monkeypatch.setenv("REDISFLOW_SERVER", "path")
+    with pytest.raises(ServerError, match=r"is Redis 6\.2; 7\.0 is the oldest that will do"):
+        Lab()
+
+
 def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """No old server at hand: the oldest that will do is raised above all there are."""
     monkeypatch.setattr("redisflow_lab.server.OLDEST", (99, 0))
