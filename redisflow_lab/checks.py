@@ -1,6 +1,7 @@
 """Checks of arguments: each refuses with a sentence that names the value and the way out."""
 
 import inspect
+import re
 
 
 def check_name(what: str, value: str) -> str:
@@ -9,6 +10,13 @@ def check_name(what: str, value: str) -> str:
         raise TypeError(f"{what} must be a str, not {type(value).__name__}: {value!r}")
     if not value.strip():
         raise ValueError(f"{what} is blank: {value!r}; give it a name")
+    return value
+
+
+def check_entry_id(what: str, value: str) -> str:
+    """`value`, if it is a whole entry id: "5" alone would mean any entry of millisecond 5."""
+    if not isinstance(value, str) or not re.fullmatch(r"\d+-\d+", value):
+        raise ValueError(f"{what} must be an entry id like '1730671200000-0', not {value!r}")
     return value
 
 

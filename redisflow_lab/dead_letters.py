@@ -13,7 +13,7 @@ from typing import Any, cast
 from redis import Redis
 from redis.client import Pipeline
 
-from redisflow_lab.checks import check_name
+from redisflow_lab.checks import check_entry_id, check_name
 from redisflow_lab.connection import stream_client
 from redisflow_lab.message import FIELD, Message
 
@@ -129,7 +129,8 @@ class DeadLetters:
             after = b"(" + page[-1][0]
 
     def __getitem__(self, letter_id: str) -> DeadLetter:
-        """The letter of this id. Raises KeyError if it is not there."""
+        """The letter of this id. Raises KeyError if it is not there, ValueError for no id."""
+        check_entry_id("letter_id", letter_id)
         found = self._range(letter_id, letter_id, 1)
         if not found:
             raise KeyError(
@@ -149,7 +150,8 @@ class DeadLetters:
 
         Each letter is written and removed in one MULTI/EXEC: when this is interrupted, a
         letter is either back in the stream or still here, so call it again with those that
-        are left. Raises KeyError for an id that is not here, and whatever `repair` raises,
+        are left. Raises KeyError for an id that is not here, ValueError for what is no id,
+        and whatever `repair` raises,
         before any is touched. A trimmed letter cannot be sent without `repair`.
 
         The entry is new to every group of the stream, also to those that handled the

@@ -314,6 +314,27 @@ def test_bad_arguments_are_refused_by_name(
         RedisStreamConsumer(lab.redis, **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("handler", "says"),
+    [
+        (None, "handler must be callable, not NoneType"),
+        (lambda: None, "handler is called with one argument, the delivery"),
+        (lambda delivery, more: None, "missing a required argument: 'more'"),
+    ],
+)
+def test_a_handler_that_does_not_fit_touches_no_message(
+    lab: Lab, stream: str, handler: Callable[..., object], says: str
+) -> None:
+    written(lab, stream, 1)
+    consumer = consumer_of(lab, stream)
+    for step in (consumer.read_new, consumer.replay_pending, consumer.take_over):
+        with pytest.raises(TypeError, match=says):
+            step(handler)
+    with pytest.raises(TypeError, match=says):
+        consumer.run(handler, stop=StopEvent())
+    assert lab.groups(stream)[["consumers", "pending", "lag"]].values.tolist() == [[0, 0, 1]]
+
+
 def test_run_replays_before_it_reads_what_is_new(lab: Lab, stream: str) -> None:
     written(lab, stream, 2)
     consumer_of(lab, stream).read_new(failing_on_all)

@@ -271,6 +271,17 @@ def test_an_id_that_is_not_there_is_refused_before_any_is_sent(lab: Lab, stream:
     assert (len(letters), lab.redis.xlen(stream)) == (1, 1)
 
 
+@pytest.mark.parametrize("bad", ["5", "", "banana", None, b"5-0"])
+def test_what_is_no_id_is_refused_before_any_is_sent(
+    lab: Lab, stream: str, bad: object
+) -> None:
+    (letter,) = given_up(lab, stream, "a")
+    letters = DeadLetters(lab.redis, stream)
+    with pytest.raises(ValueError, match="letter_id must be an entry id like"):
+        letters.redrive(letter.letter_id, bad)  # type: ignore[arg-type]
+    assert (len(letters), lab.redis.xlen(stream)) == (1, 1)
+
+
 def test_a_trimmed_letter_is_not_sent_as_an_empty_message(lab: Lab, stream: str) -> None:
     write(lab, stream, "a")
     alice = consumer(lab, stream)
