@@ -94,7 +94,9 @@ def test_a_killed_server_that_comes_back(
     ] * 2
 
 
-def test_what_was_handled_and_not_acknowledged_is_not_handled_again(own_lab: Lab) -> None:
+def test_what_was_handled_and_not_acknowledged_is_not_handled_again(
+    own_lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     """The server dies between the handler and the acknowledgement, this process does not."""
     write(own_lab, "a", "b")
     handled: list[str] = []
@@ -103,9 +105,10 @@ def test_what_was_handled_and_not_acknowledged_is_not_handled_again(own_lab: Lab
         handled.append(delivery.message.content)
         if delivery.message.content == "a":
             own_lab.server.kill()
-            own_lab.server.start()
 
     with running(own_lab, handle):
+        wait_until(lambda: bool(said(caplog)), "the acknowledgement failed")
+        own_lab.server.start()
         wait_until(lambda: "b" in handled, "b is handled")
         wait_until(lambda: len(own_lab.pending("orders")) == 0, "nothing is pending")
     assert handled == ["a", "b"]
