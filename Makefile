@@ -11,7 +11,7 @@ help: ## say what can be done
 
 lab: install ## open JupyterLab on the course
 	@echo "Opening JupyterLab on the course. Ctrl-C twice ends it."
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb
 
 test: install ## run everything that is tested: the package and the chapters
 	$(BIN)/pytest tests

@@ -143,8 +143,8 @@ class Lab:
     def change(self, stream: str = "orders", group: str = "billing") -> Iterator[Table]:
         """A table of what the block changed: measure, was, now, change (of numbers).
 
-        Measures: length, last-delivered id, lag, pending, deliveries (of all that is
-        pending, summed). The table is filled when the block ends.
+        Measures: length, last delivered id, lag, pending, deliveries of pending (of all
+        that is pending, summed). The table is filled when the block ends.
         """
         table = Table(columns=["measure", "was", "now", "change"])
         table.attrs["caption"] = f"what changed for {group} on {stream}"
@@ -186,8 +186,8 @@ class Lab:
         row = groups[group]
         return {
             "length": length,
-            "last-delivered id": row["last-delivered-id"].decode(),
+            "last delivered id": row["last-delivered-id"].decode(),
             "lag": known_lag(row["lag"], length),
             "pending": row["pending"],
-            "deliveries": int(pending["deliveries"].sum()),
+            "deliveries of pending": int(pending["deliveries"].sum()),
         }

@@ -323,7 +323,7 @@ def _answers(client: Redis) -> bool:
 
 def _holds_no_writes(client: Redis) -> bool:
     """Whether all that was answered has been handed to the operating system."""
-    return client.info("persistence").get("aof_buffer_length", 0) == 0
+    return int(client.info("persistence").get("aof_buffer_length", 0)) == 0
 
 
 def _where(client: Redis) -> str:
