@@ -17,6 +17,7 @@ from redis.exceptions import (
 )
 
 _FIRST_S, _LONGEST_S = 0.05, 2.0
+_DOUBLINGS = 10  # more than enough from the first to the longest
 
 # What a server answers, or fails to, until somebody repairs, restarts or promotes one.
 # The first that fits names the trouble.
@@ -66,7 +67,8 @@ class Trouble:
         if trouble != self._now:
             self._log.warning("%s: %s, trying again: %s", self._who, trouble, error)
         self._now = trouble
-        stop.wait(self._backoff.compute(self._tries))
+        # Without a limit, redis-py computes 2.0 to the power of an hour's tries: an overflow.
+        stop.wait(self._backoff.compute(min(self._tries, _DOUBLINGS)))
         self._tries += 1
 
     def over(self) -> None:

@@ -226,6 +226,14 @@ def test_one_line_for_each_change_and_not_for_each_try(
         trouble.sit_out(redis.ResponseError("WRONGTYPE"), stop)
 
 
+def test_an_outage_of_hours_is_sat_out_like_one_of_seconds() -> None:
+    stop = threading.Event()
+    stop.set()  # does not wait
+    trouble = Trouble(logging.getLogger("test"), "alice")
+    for _ in range(2_000):
+        trouble.sit_out(redis.ConnectionError("gone"), stop)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_to_stop_and_the_second_one_insists(number: signal.Signals) -> None:
     before = signal.getsignal(number)
