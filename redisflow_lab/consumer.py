@@ -7,6 +7,7 @@ Read it in the order a message goes: `ensure_group`, `replay_pending`, `take_ove
 import logging
 import random
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from typing import Any
@@ -375,8 +376,9 @@ class RedisStreamConsumer:
             self._in_hand = []
         except RedisError:
             raise  # what is not acknowledged yet is so at the next step
-        except BaseException:
-            self._acknowledge()  # the loop ends: the user's Ctrl-C, or a hook that raised
+        except BaseException:  # the loop ends: the user's Ctrl-C, or a hook that raised
+            with suppress(RedisError):  # `run` would sit it out, and never end
+                self._acknowledge()
             raise
 
     def _message(

@@ -188,6 +188,25 @@ def test_a_stop_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) -> Non
     own_lab.server.start()
 
 
+def test_an_interrupt_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) -> None:
+    """There is something to acknowledge, which fails, and that would be sat out."""
+    write(own_lab, "a", "b")
+
+    def interrupted(delivery: Delivery) -> None:
+        if delivery.message.content == "b":
+            own_lab.server.kill()
+            raise KeyboardInterrupt
+
+    consumer = RedisStreamConsumer(own_lab.redis, "orders", "billing", "alice", ack_every=10)
+    stop = threading.Event()
+    too_late = threading.Timer(2, stop.set)
+    too_late.start()
+    with pytest.raises(KeyboardInterrupt):
+        consumer.run(interrupted, stop=stop)
+    too_late.cancel()
+    own_lab.server.start()
+
+
 @pytest.mark.parametrize(
     ("error", "trouble"),
     [
