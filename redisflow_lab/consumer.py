@@ -185,7 +185,7 @@ class RedisStreamConsumer:
             if self._stop.is_set():
                 self._in_hand, self._position = [(rest, None) for rest in claimed], position
                 break
-            handled += self._redeliver(_before(entry_id), handler) is not None
+            handled += self._redeliver(_before(entry_id), handler, only=entry_id) is not None
         self._acknowledge()
         return handled
 
@@ -294,8 +294,12 @@ class RedisStreamConsumer:
             "STREAMS", self.stream, ">",
         )  # fmt: skip
 
-    def _redeliver(self, after: bytes, handler: Handler) -> bytes | None:
+    def _redeliver(
+        self, after: bytes, handler: Handler, *, only: bytes | None = None
+    ) -> bytes | None:
         """Handle the next entry that is pending with us after the id `after`. Returns its id.
+
+        only: handle no other than this one; somebody may be done with it meanwhile
 
         One at a time: if a message kills this process, only its own deliveries are raised,
         and no neighbour is given up with it. Leaves it to be acknowledged with the next.
@@ -311,11 +315,19 @@ class RedisStreamConsumer:
         entry_id, fields = entries[0]
         if not pending or pending[0][0] != entry_id:
             return entry_id  # taken over by somebody, between the two commands
+        deliveries = pending[0][3]
+        if only not in (None, entry_id):
+            # It has failed here and has to wait, or was read ahead: this delivery was none.
+            self._ask(
+                ("XCLAIM", self.stream, self.group, self.name, 0, entry_id,
+                 "RETRYCOUNT", deliveries - 1, "JUSTID"),
+            )  # fmt: skip
+            return None
         if fields:
             # Such a read raises the count in memory only: a restart or a failover forgets
             # it. A claim writes it to the append-only file and to replicas.
             self._ask(("XCLAIM", self.stream, self.group, self.name, 0, entry_id, "JUSTID"))
-        self._handle_all(entries, pending[0][3], handler)
+        self._handle_all(entries, deliveries, handler)
         return entry_id
 
     def _ask(self, *commands: Command) -> list[Any]:

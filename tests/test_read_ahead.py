@@ -106,6 +106,31 @@ def test_what_was_read_ahead_is_held_while_the_other_half_takes_long(
     assert (handled, robbed) == (contents(8), [])
 
 
+def test_what_was_read_ahead_is_not_handled_by_a_take_over(lab: Lab, stream: str) -> None:
+    """What bob claims is acknowledged by the slow alice: his next is not up yet."""
+    bob = consumer(lab, stream, "bob", batch=4, min_idle_ms=400)
+    bob.ensure_group()
+    write(lab, stream, 10)
+    (given,) = lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    alices = [entry_id for entry_id, _ in given[1]]
+    handled: list[str] = []
+    stop = StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        handled.append(delivery.message.content)
+        if delivery.message.content == "3":  # 4 and 5 are read ahead
+            lab.redis.xclaim(stream, "billing", "alice", 0, alices, idle=9_000, justid=True)
+            until = monotonic() + 0.15  # when bob looks for the work of the dead again
+            lab.wait_until(lambda: monotonic() > until)
+        if delivery.message.content == "0":
+            lab.redis.xack(stream, "billing", alices[1])
+        if delivery.message.content == "9":
+            stop.set()
+
+    bob.run(handle, stop=stop)
+    assert handled == ["2", "3", "0", *contents(10)[4:]]
+
+
 def test_a_server_that_dies_takes_nothing_of_it_along(own_lab: Lab) -> None:
     own_lab.redis.config_set("appendfsync", "always")
     write(own_lab, "orders", 40)
