@@ -9,6 +9,7 @@ import random
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import inf
 from threading import Event as ThreadEvent
 from typing import Any
 from uuid import uuid4
@@ -59,7 +60,8 @@ class RedisStreamConsumer:
                has another. Give a name that survives a restart and that no other process
                uses at the same time.
     batch:     entries delivered in one read; all of them are pending from then on
-    ack_every: acknowledge after this many handled messages, and at the end of each read.
+    ack_every: acknowledge after this many handled messages, at the end of each read, and
+               before somebody else would take over what was handled.
                1 repeats at most one side effect after a crash, n at most n. Above 1, `run`
                reads half a batch ahead
     block_ms:  how long a read waits for new entries, and so how soon `run` sees a stop
@@ -125,7 +127,9 @@ class RedisStreamConsumer:
         self._lost: set[bytes] = set()  # of those, what somebody else took over
         self._held_at = 0.0  # when their idle time was 0, monotonic seconds
         self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
-        self._ahead: tuple[float, Sent] | None = None  # a read on its way, and since when
+        self._ahead: Sent | None = None  # a read on its way
+        self._next: list[RawEntry] = []  # what it brought
+        self._ahead_at = inf  # when their idle time was 0; inf if there are none
         self._scanned_to = b"0-0"  # how far take_over has looked; 0-0 begins anew
         self._next_look = 0.0  # when `run` looks again, monotonic seconds
 
@@ -207,13 +211,7 @@ class RedisStreamConsumer:
         What it was given and has not started may be taken over from now on by anybody who
         looks: it counts as idle for `min_idle_ms`.
         """
-        self._acknowledge()
         self._hold(self._min_idle_ms)
-        if self._ahead:
-            (reply,) = self._ahead[1].replies()
-            self._ahead = None
-            self._in_hand, self._position = (reply[0][1] if reply else []), 0
-            self._hold(self._min_idle_ms)
         removed = self._redis.eval(_REMOVE_IF_EMPTY, 1, self.stream, self.group, self.name)
         return bool(removed)
 
@@ -239,9 +237,7 @@ class RedisStreamConsumer:
                         self._read_on(handler)
             except RedisError as error:
                 self._in_hand = []
-                if self._ahead:
-                    self._ahead[1].abandon()  # replay finds what it may have delivered
-                    self._ahead = None
+                self._forget_ahead()
                 self._redis.connection_pool.disconnect()
                 trouble.sit_out(error, stop)
         self._stop = ThreadEvent()
@@ -273,20 +269,31 @@ class RedisStreamConsumer:
         """
         reads_ahead = self._ack_every > 1 and self._batch > 1
         count = self._batch // 2 if reads_ahead else self._batch
-        sent_at, sent = self._ahead or (
-            time.monotonic(),
-            Sent(self._redis, [self._new_entries(count, "BLOCK", self._until_next_look_ms())]),
-        )
-        self._ahead = None
-        (reply,) = sent.replies()
-        entries: list[RawEntry] = reply[0][1] if reply else []
+        if not self._ahead and not self._next:
+            self._send_ahead(count, "BLOCK", self._until_next_look_ms())
+        self._receive_ahead()
+        entries, held_at = self._next, self._ahead_at
+        self._next, self._ahead_at = [], inf
         if reads_ahead and len(entries) == count:
-            self._ahead = (
-                time.monotonic(),
-                Sent(self._redis, [self._new_entries(count)]),
-            )
-        self._handle_all(entries, 1, handler, held_at=sent_at)
+            self._send_ahead(count)
+        self._handle_all(entries, 1, handler, held_at=held_at)
         self._acknowledge()
+
+    def _send_ahead(self, count: int, *options: str | int) -> None:
+        self._ahead_at = time.monotonic()
+        self._ahead = Sent(self._redis, [self._new_entries(count, *options)])
+
+    def _receive_ahead(self) -> None:
+        if self._ahead:
+            sent, self._ahead = self._ahead, None
+            (reply,) = sent.replies()
+            self._next = reply[0][1] if reply else []
+
+    def _forget_ahead(self) -> None:
+        """Leave it to the replay, which finds also what was delivered and did not arrive."""
+        if self._ahead:
+            self._ahead.abandon()
+        self._ahead, self._next, self._ahead_at = None, [], inf
 
     def _new_entries(self, count: int, *options: str | int) -> Command:
         return (
@@ -358,7 +365,7 @@ class RedisStreamConsumer:
         heartbeat = self._heartbeat
         lost.clear()
         self._in_hand = entries
-        self._held_at = held_at or now()
+        self._held_at = min(held_at or now(), self._ahead_at)
         if observed:
             for entry_id, _ in entries:
                 self._emit(Kind.DELIVERED, entry_id, deliveries)
@@ -454,10 +461,15 @@ class RedisStreamConsumer:
     def _hold(self, idle_ms: int) -> None:
         """Set the idle time of all in hand, and let go of what somebody else took over.
 
+        That is what the handler is at and what follows. What it is through with is
+        acknowledged instead, or it would be taken over and handled again.
         A claim with JUSTID counts no delivery: https://redis.io/docs/latest/commands/xclaim/
         """
+        self._acknowledge()
+        self._receive_ahead()
         self._held_at = time.monotonic()
-        in_hand = [entry_id for entry_id, _ in self._in_hand[self._position :]]
+        self._ahead_at = self._held_at if self._next else inf
+        in_hand = [entry_id for entry_id, _ in [*self._in_hand[self._position :], *self._next]]
         if not in_hand:
             return
         pipeline = self._redis.pipeline(transaction=False)
@@ -465,6 +477,7 @@ class RedisStreamConsumer:
             pipeline.xpending_range(self.stream, self.group, entry_id, entry_id, 1, self.name)
         ours = [row["message_id"] for found in pipeline.execute() for row in found]
         self._lost.update(set(in_hand) - set(ours))
+        self._next = [entry for entry in self._next if entry[0] not in self._lost]
         if ours:
             self._redis.execute_command(
                 "XCLAIM", self.stream, self.group, self.name, 0, *ours,

@@ -106,6 +106,58 @@ def test_what_was_read_ahead_is_held_while_the_other_half_takes_long(
     assert (handled, robbed) == (contents(8), [])
 
 
+def test_nobody_is_robbed_however_long_the_other_half_takes(lab: Lab, stream: str) -> None:
+    """Nor of what is handled and waits to be acknowledged with the rest."""
+    write(lab, stream, 14)
+    alice, bob = (
+        consumer(lab, stream, name, batch=14, ack_every=14, min_idle_ms=250, time_limit_ms=150)
+        for name in ("alice", "bob")
+    )
+    handled: list[str] = []
+    robbed: list[str] = []
+    stop = StopEvent()
+
+    def slow(delivery: Delivery) -> None:
+        until = monotonic() + 0.07
+        lab.wait_until(lambda: monotonic() > until, "some time")
+        bob.take_over(lambda delivery: robbed.append(delivery.message.content))
+        handled.append(delivery.message.content)
+        if len(handled) + len(robbed) >= 14:
+            stop.set()
+
+    alice.run(slow, stop=stop)
+    assert (handled, robbed) == (contents(14), [])
+
+
+def test_a_long_take_over_holds_what_was_read_ahead(lab: Lab, stream: str) -> None:
+    write(lab, stream, 10)
+    alice, bob = (
+        consumer(lab, stream, name, batch=4, min_idle_ms=400, time_limit_ms=150)
+        for name in ("alice", "bob")
+    )
+    alice.ensure_group()
+    (given,) = lab.redis.xreadgroup("billing", "carol", {stream: ">"}, count=4)
+    carols = [entry_id for entry_id, _ in given[1]]
+    handled: list[str] = []
+    robbed: list[str] = []
+    stop = StopEvent()
+
+    def slow(delivery: Delivery) -> None:
+        until = monotonic() + 0.14
+        lab.wait_until(lambda: monotonic() > until, "some time")
+        handled.append(delivery.message.content)
+        if delivery.message.content == "4":  # while 6 and 7 are read ahead
+            lab.redis.xclaim(stream, "billing", "carol", 0, carols, idle=9_000, justid=True)
+        if delivery.message.content in "0123":
+            bob.take_over(lambda delivery: robbed.append(delivery.message.content))
+        if len(handled) + len(robbed) >= 10:
+            stop.set()
+
+    alice.run(slow, stop=stop)
+    assert {*robbed} <= {*contents(4)}
+    assert sorted(handled + robbed) == contents(10)
+
+
 def test_what_was_read_ahead_is_not_handled_by_a_take_over(lab: Lab, stream: str) -> None:
     """What bob claims is acknowledged by the slow alice: his next is not up yet."""
     bob = consumer(lab, stream, "bob", batch=4, min_idle_ms=400)

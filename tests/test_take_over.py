@@ -216,6 +216,25 @@ def test_a_batch_that_takes_long_is_held_message_by_message(lab: Lab, stream: st
     assert (handled, robbed) == (["0", "1", "2", "3"], [])
 
 
+def test_what_waits_to_be_acknowledged_is_not_handled_by_somebody_else(
+    lab: Lab, stream: str
+) -> None:
+    alice, bob = (
+        consumer(lab, stream, name, ack_every=10, min_idle_ms=250, time_limit_ms=150)
+        for name in ("alice", "bob")
+    )
+    write(lab, stream, 5)
+    robbed: list[str] = []
+
+    def slow(_: Delivery) -> None:
+        until = monotonic() + 0.1
+        lab.wait_until(lambda: monotonic() > until, "a tenth of a second")
+        bob.take_over(collecting(robbed))
+
+    alice.read_new(slow)
+    assert robbed == []
+
+
 def test_who_leaves_is_removed_only_when_it_holds_nothing(lab: Lab, stream: str) -> None:
     alice = consumer(lab, stream, "alice")
     write(lab, stream, 1)
