@@ -225,22 +225,25 @@ class RedisStreamConsumer:
         """
         check_handler(handler)
         trouble = Trouble(log, f"{self.name} of {self.group} on {self.stream}")
+        self._forget_ahead()  # an interrupt may have ended an earlier run
         self._stop = stop
-        while not stop.is_set():
-            try:
-                self.ensure_group()
-                self.replay_pending(handler)
-                while not stop.is_set():
-                    trouble.over()
-                    self._take_over_if_due(handler)
-                    if not stop.is_set():
-                        self._read_on(handler)
-            except RedisError as error:
-                self._in_hand = []
-                self._forget_ahead()
-                self._redis.connection_pool.disconnect()
-                trouble.sit_out(error, stop)
-        self._stop = ThreadEvent()
+        try:
+            while not stop.is_set():
+                try:
+                    self.ensure_group()
+                    self.replay_pending(handler)
+                    while not stop.is_set():
+                        trouble.over()
+                        self._take_over_if_due(handler)
+                        if not stop.is_set():
+                            self._read_on(handler)
+                except RedisError as error:
+                    self._in_hand = []
+                    self._forget_ahead()
+                    self._redis.connection_pool.disconnect()
+                    trouble.sit_out(error, stop)
+        finally:
+            self._stop = ThreadEvent()
         try:
             self.leave()
         except RedisError as error:

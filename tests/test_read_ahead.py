@@ -202,6 +202,28 @@ def test_a_server_that_dies_takes_nothing_of_it_along(own_lab: Lab) -> None:
     assert len(own_lab.pending("orders")) == 0
 
 
+def test_a_loop_that_was_interrupted_and_runs_again_handles_nothing_twice(
+    lab: Lab, stream: str
+) -> None:
+    """What was read ahead is replayed: it must not come up a second time."""
+    write(lab, stream, 12)
+    alice = consumer(lab, stream)
+    handled: list[str] = []
+    stop = StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        if delivery.message.content == "4" and delivery.deliveries == 1:
+            raise KeyboardInterrupt
+        handled.append(delivery.message.content)
+        if delivery.message.content == "11":
+            stop.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        alice.run(handle, stop=stop)
+    alice.run(handle, stop=stop)
+    assert handled == contents(12)
+
+
 def test_an_exception_that_ends_the_loop_leaves_the_rest_to_the_replay(
     lab: Lab, stream: str
 ) -> None:
