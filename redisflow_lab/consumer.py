@@ -220,8 +220,8 @@ class RedisStreamConsumer:
 
         When `stop` is set, the message in hand is finished and acknowledged, and none is
         started after it. Trouble that passes by itself is sat out: a lost connection, a
-        server that restarts, loads, fails over or is full, a group that vanished. The rest,
-        a refused password for one, is raised.
+        server that restarts, loads, fails over, is full, busy or cannot write to its disk, a
+        group that vanished. The rest, a refused password for one, is raised.
         """
         check_handler(handler)
         trouble = Trouble(log, f"{self.name} of {self.group} on {self.stream}")
