@@ -125,6 +125,7 @@ class RedisStreamConsumer:
         self._in_hand: list[RawEntry] = []  # delivered, and not all through the handler yet
         self._position = 0  # in there, of the one that is being handled or is next
         self._lost: set[bytes] = set()  # of those, what somebody else took over
+        self._trimmed: set[bytes] = set()  # what is pending no more, because it was trimmed
         self._held_at = 0.0  # when their idle time was 0, monotonic seconds
         self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
         self._ahead: Sent | None = None  # a read on its way
@@ -212,6 +213,10 @@ class RedisStreamConsumer:
         looks: it counts as idle for `min_idle_ms`.
         """
         self._hold(self._min_idle_ms)
+        for entry_id, flat in self._unfinished():
+            if entry_id in self._trimmed:
+                said = "trimmed before it was handled"
+                self._give_up(entry_id, flat, 0, Reason.TRIMMED, said)
         removed = self._redis.eval(_REMOVE_IF_EMPTY, 1, self.stream, self.group, self.name)
         return bool(removed)
 
@@ -425,7 +430,11 @@ class RedisStreamConsumer:
     ) -> None:
         said = _described(error)
         self._emit(Kind.FAILED, entry_id, deliveries, said)
-        if deliveries >= self._max_deliveries:
+        if entry_id in self._trimmed:  # there is no other try
+            self._give_up(
+                entry_id, flat, 0, Reason.TRIMMED, f"trimmed before it failed: {said}"
+            )
+        elif deliveries >= self._max_deliveries:
             self._give_up(entry_id, flat, deliveries, Reason.FAILED, said)
 
     def _give_up(
@@ -464,28 +473,36 @@ class RedisStreamConsumer:
     def _hold(self, idle_ms: int) -> None:
         """Set the idle time of all in hand, and let go of what somebody else took over.
 
-        That is what the handler is at and what follows. What it is through with is
-        acknowledged instead, or it would be taken over and handled again.
+        What the handler is through with is acknowledged instead: it would be taken over
+        and handled again.
         A claim with JUSTID counts no delivery: https://redis.io/docs/latest/commands/xclaim/
         """
         self._acknowledge()
         self._receive_ahead()
         self._held_at = time.monotonic()
         self._ahead_at = self._held_at if self._next else inf
-        in_hand = [entry_id for entry_id, _ in [*self._in_hand[self._position :], *self._next]]
+        in_hand = {entry_id for entry_id, _ in self._unfinished()}
+        self._trimmed &= in_hand
+        in_hand -= self._trimmed
         if not in_hand:
             return
         pipeline = self._redis.pipeline(transaction=False)
         for entry_id in in_hand:
             pipeline.xpending_range(self.stream, self.group, entry_id, entry_id, 1, self.name)
         ours = [row["message_id"] for found in pipeline.execute() for row in found]
-        self._lost.update(set(in_hand) - set(ours))
+        self._lost |= in_hand - set(ours)
         self._next = [entry for entry in self._next if entry[0] not in self._lost]
         if ours:
-            self._redis.execute_command(
+            claimed = self._redis.execute_command(
                 "XCLAIM", self.stream, self.group, self.name, 0, *ours,
                 "IDLE", idle_ms, "JUSTID",
             )  # fmt: skip
+            # It took the trimmed ones off the pending list: nobody else will report them.
+            self._trimmed |= set(ours) - set(claimed)
+
+    def _unfinished(self) -> list[RawEntry]:
+        """What the handler is at, or is next; what follows; and what was read ahead."""
+        return self._in_hand[self._position :] + self._next
 
     @property
     def _observed(self) -> bool:
