@@ -5,6 +5,7 @@ The ground floor, which a service can use, needs only redis, hiredis and protobu
 - `message`       one message, and the bytes it travels as
 - `producer`      writes messages to a stream
 - `consumer`      reads them in a group, and acknowledges what was handled
+- `handling`      what the consumer does with a message it was given
 - `dead_letters`  what was given up, why, and how it comes back
 - `idempotency`   a side effect that happens once, however often its message is delivered
 - `interfaces`    what a replacement of either must do

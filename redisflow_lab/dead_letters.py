@@ -97,12 +97,17 @@ def bury(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
 
 def check_dead_stream(redis: Redis, dead_stream: str) -> None:
     """Raise ValueError if dead letters cannot go there, because the key is something else."""
-    kind = cast(bytes, redis.type(dead_stream)).decode()
-    if kind not in ("stream", "none"):
+    if kind := _kind_of_no_stream(redis, dead_stream):
         raise ValueError(
             f"dead letters cannot go to {dead_stream!r}: it is a {kind} and not a stream. "
             "Rename it, or name another dead_stream"
         )
+
+
+def _kind_of_no_stream(redis: Redis, key: str) -> str | None:
+    """What is there instead of a stream, if anything is: XADD would fail on it."""
+    kind = cast(bytes, redis.type(key)).decode()
+    return None if kind in ("stream", "none") else kind
 
 
 class DeadLetters:
@@ -165,6 +170,11 @@ class DeadLetters:
         def write(pipeline: Pipeline) -> None:
             if not pipeline.xrange(self.dead_stream, letter.letter_id, letter.letter_id):
                 raise KeyError(f"dead letter {letter.letter_id} was sent back by somebody else")
+            if kind := _kind_of_no_stream(pipeline, self.stream):  # XDEL would be run as well
+                raise ValueError(
+                    f"dead letters cannot go back to {self.stream!r}: it is a {kind} and not "
+                    "a stream. Rename it"
+                )
             pipeline.multi()
             pipeline.execute_command("XADD", self.stream, "*", *fields)
             pipeline.xdel(self.dead_stream, letter.letter_id)

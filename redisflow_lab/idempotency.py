@@ -53,8 +53,11 @@ def handle_once(
         with redis.pipeline() as pipeline:
             while True:
                 pipeline.watch(mark)
-                if pipeline.exists(mark):
-                    return
+                try:
+                    if pipeline.exists(mark):
+                        return
+                except WatchError:
+                    continue  # what redis-py calls it when the connection breaks here
                 pipeline.multi()
                 effect(pipeline, delivery)
                 pipeline.set(mark, delivery.entry_id, ex=remember_s)

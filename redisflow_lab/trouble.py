@@ -10,6 +10,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
+    ClusterDownError,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -17,6 +18,7 @@ from redis.exceptions import (
 )
 
 _FIRST_S, _LONGEST_S = 0.05, 2.0
+_DOUBLINGS = 10  # more than enough from the first to the longest
 
 # What a server answers, or fails to, until somebody repairs, restarts or promotes one.
 # The first that fits names the trouble.
@@ -25,9 +27,19 @@ _PASSING: dict[type[Exception], str] = {
     ReadOnlyError: "the server is a replica",
     OutOfMemoryError: "the server is out of memory",
     MasterDownError: "the server has lost its primary",
+    ClusterDownError: "the cluster is down",
     TryAgainError: "the cluster is moving the stream",
     redis.TimeoutError: "the server does not answer",
     redis.ConnectionError: "the connection is lost",
+}
+_VANISHED = "the stream or its group has vanished"
+# Those that redis-py has no exception for.
+_PASSING_ANSWERS = {
+    "NOGROUP": _VANISHED,
+    "UNBLOCKED": _VANISHED,  # what a reader that blocks is told, by some
+    "BUSY": "a script keeps the server busy",
+    "MISCONF": "the server cannot write to its disk",
+    "NOREPLICAS": "the server has too few replicas",
 }
 
 
@@ -35,10 +47,10 @@ def passing_trouble(error: redis.RedisError) -> str | None:
     """What is wrong, if it passes by itself; None for what would fail again and again."""
     if isinstance(error, (AuthenticationError, AuthorizationError)):
         return None
-    # Deleting a stream or its group answers NOGROUP, to a reader that blocks also UNBLOCKED.
-    # In a pipeline, redis-py puts words before it.
-    if re.search(r"(^|error: )(NOGROUP|UNBLOCKED)", str(error)):
-        return "the stream or its group has vanished"
+    # A pipeline of redis-py puts words before what the server answers, a refused EXEC too.
+    answer = re.search(r"(?:^|error: |because of: )([A-Z]+) ", str(error))
+    if answer and answer[1] in _PASSING_ANSWERS:
+        return _PASSING_ANSWERS[answer[1]]
     return next((said for kind, said in _PASSING.items() if isinstance(error, kind)), None)
 
 
@@ -66,7 +78,8 @@ class Trouble:
         if trouble != self._now:
             self._log.warning("%s: %s, trying again: %s", self._who, trouble, error)
         self._now = trouble
-        stop.wait(self._backoff.compute(self._tries))
+        # Without a limit, redis-py computes 2.0 to the power of an hour's tries: an overflow.
+        stop.wait(self._backoff.compute(min(self._tries, _DOUBLINGS)))
         self._tries += 1
 
     def over(self) -> None:

@@ -1,6 +1,7 @@
 """The address of a lab's server, and a network between it and a client that loses answers."""
 
 import socket
+from math import inf
 from threading import Thread
 from typing import Any
 
@@ -13,10 +14,16 @@ def address_of(lab: Lab) -> dict[str, Any]:
 
 
 class losing_answers_to:  # noqa: N801 - reads as a phrase
-    """A proxy that forwards everything, but hangs up instead of answering this command."""
+    """A proxy that forwards everything, but hangs up instead of answering this command.
 
-    def __init__(self, command: bytes, host: str, port: int) -> None:
+    times: so often; None is always
+    """
+
+    def __init__(
+        self, command: bytes, host: str, port: int, *, times: int | None = None
+    ) -> None:
         self._command, self._server = command, (host, port)
+        self._times = inf if times is None else times
 
     def __enter__(self) -> int:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -36,6 +43,7 @@ class losing_answers_to:  # noqa: N801 - reads as a phrase
                 while asked := client.recv(65_536):
                     server.sendall(asked)
                     answer = server.recv(65_536)
-                    if self._command in asked:
+                    if self._command in asked and self._times:
+                        self._times -= 1
                         break
                     client.sendall(answer)

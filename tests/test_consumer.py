@@ -351,6 +351,22 @@ def test_run_replays_before_it_reads_what_is_new(lab: Lab, stream: str) -> None:
     assert handled == [("0", 2), ("1", 2), ("new", 1)]
 
 
+def test_a_stop_does_not_outlive_a_loop_that_was_interrupted(lab: Lab, stream: str) -> None:
+    written(lab, stream, 2)
+    consumer = consumer_of(lab, stream)
+    stop = StopEvent()
+
+    def interrupted(_: Delivery) -> None:
+        stop.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consumer.run(interrupted, stop=stop)
+    handled: list[str] = []
+    consumer.replay_pending(collecting(handled))
+    assert handled == ["0", "1"]
+
+
 def test_a_bad_entry_and_a_failing_handler_do_not_end_the_loop(lab: Lab, stream: str) -> None:
     bad = lab.redis.xadd(stream, {b"data": b"\x01"}).decode()
     ids = written(lab, stream, 3)

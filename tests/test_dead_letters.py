@@ -295,6 +295,16 @@ def test_a_trimmed_letter_is_not_sent_as_an_empty_message(lab: Lab, stream: str)
     assert len(letters) == 1
 
 
+def test_a_stream_that_was_replaced_loses_no_letter(lab: Lab, stream: str) -> None:
+    """Redis would run the XDEL of the MULTI although its XADD failed."""
+    (letter,) = given_up(lab, stream, "a")
+    lab.redis.set(stream, "text")
+    letters = DeadLetters(lab.redis, stream)
+    with pytest.raises(ValueError, match="it is a string and not a stream"):
+        letters.redrive(letter.letter_id)
+    assert list(letters) == [letter]
+
+
 def test_a_repair_that_fails_sends_none(lab: Lab, stream: str) -> None:
     ids = [letter.letter_id for letter in given_up(lab, stream, "a", "b")]
 

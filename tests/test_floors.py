@@ -17,6 +17,7 @@ GROUND = [
     "consumer",
     "dead_letters",
     "events",
+    "handling",
     "idempotency",
     "interfaces",
     "message",

@@ -66,6 +66,17 @@ def test_a_write_that_the_server_refuses_does_not_pass_for_done(lab: Lab, stream
     assert lab.redis.get(stream) == b"1"
 
 
+@pytest.mark.parametrize("command", [b"EXISTS", b"EXEC"], ids=["asking", "writing"])
+def test_an_answer_that_is_lost_once_is_no_failure(
+    lab: Lab, stream: str, command: bytes
+) -> None:
+    server = address_of(lab)
+    with losing_answers_to(command, server["host"], server["port"], times=1) as port:
+        unlucky = Redis(host="127.0.0.1", port=port, password=server["password"])
+        handle_once(counting(stream), unlucky, f"{stream}:done")(delivery("1-0"))
+    assert lab.redis.get(stream) == b"1"
+
+
 def test_many_at_once_have_one_effect(lab: Lab, stream: str) -> None:
     handle = handle_once(counting(stream), Redis(**address_of(lab)), f"{stream}:done")
     threads = [threading.Thread(target=handle, args=(delivery("1-0"),)) for _ in range(16)]

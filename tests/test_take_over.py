@@ -93,6 +93,27 @@ def test_what_failed_is_tried_again_by_the_same_consumer_after_the_idle_time(
     assert handled == ["0"]
 
 
+def test_what_failed_has_its_pause_also_when_another_entry_is_gone(
+    lab: Lab, stream: str
+) -> None:
+    """Who was slow is done by now with what was claimed: nothing else takes its turn."""
+    bob = consumer(lab, stream, "bob")
+    ids = write(lab, stream, 5)
+    deliver_to(lab, stream, "alice", 4)
+    bob.read_new(failing)
+    grow_old(lab, stream, *ids[:4])
+    handled: list[str] = []
+
+    def others_are_done(delivery: Delivery) -> None:
+        handled.append(delivery.message.content)
+        lab.redis.xack(stream, "billing", *ids[1:4])
+
+    assert bob.take_over(others_are_done) == 1
+    assert handled == ["0"]
+    pending = lab.pending(stream)[["entry_id", "consumer", "deliveries"]]
+    assert pending.values.tolist() == [[ids[4], "bob", 1]]
+
+
 def test_it_finds_an_old_entry_behind_many_fresh_ones(lab: Lab, stream: str) -> None:
     """The server looks at ten times the batch; beginning anew each time would starve."""
     bob = consumer(lab, stream, "bob", batch=1)
@@ -193,6 +214,25 @@ def test_a_batch_that_takes_long_is_held_message_by_message(lab: Lab, stream: st
 
     alice.read_new(slow)
     assert (handled, robbed) == (["0", "1", "2", "3"], [])
+
+
+def test_what_waits_to_be_acknowledged_is_not_handled_by_somebody_else(
+    lab: Lab, stream: str
+) -> None:
+    alice, bob = (
+        consumer(lab, stream, name, ack_every=10, min_idle_ms=250, time_limit_ms=150)
+        for name in ("alice", "bob")
+    )
+    write(lab, stream, 5)
+    robbed: list[str] = []
+
+    def slow(_: Delivery) -> None:
+        until = monotonic() + 0.1
+        lab.wait_until(lambda: monotonic() > until, "a tenth of a second")
+        bob.take_over(collecting(robbed))
+
+    alice.read_new(slow)
+    assert robbed == []
 
 
 def test_who_leaves_is_removed_only_when_it_holds_nothing(lab: Lab, stream: str) -> None:

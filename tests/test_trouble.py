@@ -151,6 +151,79 @@ def test_a_server_that_is_demoted_and_promoted_again(
         primary.close()
 
 
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        (
+            lambda lab: lab.redis.config_set("min-replicas-to-write", 1),
+            lambda lab: lab.redis.config_set("min-replicas-to-write", 0),
+        ),
+        (lambda lab: cannot_save(lab), lambda lab: lab.redis.config_set("save", "")),
+    ],
+    ids=["too few replicas", "no snapshot"],
+)
+def test_a_server_that_refuses_to_write_is_waited_for(
+    own_lab: Lab,
+    caplog: pytest.LogCaptureFixture,
+    begins: Callable[[Lab], object],
+    ends: Callable[[Lab], object],
+) -> None:
+    handled: list[str] = []
+    write(own_lab, "a")
+    with running(own_lab, collecting(handled)):
+        wait_until(lambda: handled == ["a"], "a is handled")
+        begins(own_lab)
+        wait_until(lambda: said(caplog), "it noticed")
+        ends(own_lab)
+        write(own_lab, "b")
+        wait_until(lambda: handled == ["a", "b"], "b is handled")
+
+
+def cannot_save(lab: Lab) -> None:
+    """What a full disk does: a snapshot fails, and the server refuses writes from then on."""
+    (lab.server.folder / "dump.rdb").mkdir()  # type: ignore[attr-defined]
+    lab.redis.config_set("save", "3600 1")
+    lab.redis.bgsave()
+    wait_until(
+        lambda: lab.redis.info("persistence")["rdb_last_bgsave_status"] == "err", "it failed"
+    )
+
+
+def test_a_script_that_keeps_the_server_busy_is_waited_for(
+    own_lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_lab.redis.config_set("busy-reply-threshold", 50)
+    write(own_lab, "a", "b")
+    handled: list[str] = []
+    script = threading.Thread(target=lambda: Redis(**address_of(own_lab)).eval(BUSY_1_S, 0))
+
+    def handle(delivery: Delivery) -> None:
+        handled.append(delivery.message.content)
+        if len(handled) == 1:
+            script.start()
+            wait_until(lambda: is_busy(own_lab), "the server is busy")
+
+    with running(own_lab, handle):
+        wait_until(lambda: handled[-1:] == ["b"], "b is handled")
+        script.join()
+    assert "a script keeps the server busy" in said(caplog)[0]
+
+
+BUSY_1_S = """
+local function now() local t = redis.call('TIME') return t[1] + t[2] / 1e6 end
+local until_s = now() + 1
+while now() < until_s do end
+"""
+
+
+def is_busy(lab: Lab) -> bool:
+    try:
+        lab.redis.ping()
+    except redis.ResponseError as error:
+        return str(error).startswith("BUSY ")
+    return False
+
+
 def test_a_server_that_is_full_is_waited_for(
     own_lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +264,25 @@ def test_a_stop_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) -> Non
     own_lab.server.start()
 
 
+def test_an_interrupt_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) -> None:
+    """There is something to acknowledge, which fails, and that would be sat out."""
+    write(own_lab, "a", "b")
+
+    def interrupted(delivery: Delivery) -> None:
+        if delivery.message.content == "b":
+            own_lab.server.kill()
+            raise KeyboardInterrupt
+
+    consumer = RedisStreamConsumer(own_lab.redis, "orders", "billing", "alice", ack_every=10)
+    stop = threading.Event()
+    too_late = threading.Timer(2, stop.set)
+    too_late.start()
+    with pytest.raises(KeyboardInterrupt):
+        consumer.run(interrupted, stop=stop)
+    too_late.cancel()
+    own_lab.server.start()
+
+
 @pytest.mark.parametrize(
     ("error", "trouble"),
     [
@@ -201,6 +293,20 @@ def test_a_stop_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) -> Non
         (redis.exceptions.OutOfMemoryError("OOM"), "the server is out of memory"),
         (redis.ResponseError("NOGROUP no such"), "the stream or its group has vanished"),
         (redis.ResponseError("UNBLOCKED the"), "the stream or its group has vanished"),
+        (redis.ResponseError("BUSY Redis is busy running"), "a script keeps the server busy"),
+        (redis.ResponseError("MISCONF Redis is"), "the server cannot write to its disk"),
+        (redis.ResponseError("NOREPLICAS Not"), "the server has too few replicas"),
+        (redis.exceptions.ClusterDownError("The cluster is down"), "the cluster is down"),
+        (redis.exceptions.MasterDownError("Link with"), "the server has lost its primary"),
+        (
+            redis.ResponseError("Command # 1 (XADD x) of pipeline caused error: MISCONF Redis"),
+            "the server cannot write to its disk",
+        ),
+        (
+            redis.exceptions.ExecAbortError("Transaction discarded because of: MISCONF Redis"),
+            "the server cannot write to its disk",
+        ),
+        (redis.ResponseError("BUSYKEY Target key name already exists."), None),
         (redis.ResponseError("WRONGTYPE"), None),
         (redis.AuthenticationError("no"), None),
         (redis.exceptions.NoPermissionError("NOPERM"), None),
@@ -227,6 +333,14 @@ def test_one_line_for_each_change_and_not_for_each_try(
     ]
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         trouble.sit_out(redis.ResponseError("WRONGTYPE"), stop)
+
+
+def test_an_outage_of_hours_is_sat_out_like_one_of_seconds() -> None:
+    stop = threading.Event()
+    stop.set()  # does not wait
+    trouble = Trouble(logging.getLogger("test"), "alice")
+    for _ in range(2_000):
+        trouble.sit_out(redis.ConnectionError("gone"), stop)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -66,10 +66,10 @@ def test_change_shows_was_now_and_the_difference(lab: Lab, stream: str) -> None:
         lab.redis.xadd(stream, Message("web", "6").to_fields(), id="6-0")
     assert change.to_numpy().tolist() == [
         ["length", "5", "6", "+1"],
-        ["last-delivered id", "2-0", "2-0", ""],
+        ["last delivered id", "2-0", "2-0", ""],
         ["lag", "3", "4", "+1"],
         ["pending", "1", "0", "-1"],
-        ["deliveries", "1", "0", "-1"],
+        ["deliveries of pending", "1", "0", "-1"],
     ]
 
 
