@@ -113,6 +113,7 @@ class RedisStreamConsumer(Handling):
             hold_for_s=(min_idle_ms - time_limit_ms) / 1_000,
             on_event=on_event,
         )
+        self._seen = b"0"  # the last entry that `run` has been through, in this life
         self._scanned_to = b"0-0"  # how far take_over has looked; 0-0 begins anew
         self._next_look = 0.0  # when `run` looks again, monotonic seconds
 
@@ -134,17 +135,20 @@ class RedisStreamConsumer(Handling):
         log.info("made group %s on %s, from the first entry", self.group, self.stream)
         return True
 
-    def replay_pending(self, handler: Handler) -> int:
+    def replay_pending(self, handler: Handler, *, after: bytes = b"0") -> int:
         """Handle again what this name was given and never acknowledged. Returns how many.
 
         That is what an earlier life left behind, but also what got lost on its way: so it
         belongs at every start, not only after a crash. Each entry is read once, whether
         its handler succeeds or not. Being read again counts as a delivery.
+
+        after: only what has a later entry id
         """
         check_handler(handler)
         replayed = 0
-        last: bytes | None = b"0"
+        last: bytes | None = after
         while last and not self._stop.is_set():
+            self._seen = last
             last = self._redeliver(last, handler)
             replayed += last is not None
         self._acknowledge()
@@ -213,12 +217,15 @@ class RedisStreamConsumer(Handling):
         check_handler(handler)
         trouble = Trouble(log, f"{self.name} of {self.group} on {self.stream}")
         self._forget_ahead()  # an interrupt may have ended an earlier run
+        self._seen = b"0"
         self._stop = stop
         try:
             while not stop.is_set():
                 try:
-                    self.ensure_group()
-                    self.replay_pending(handler)
+                    if self.ensure_group():
+                        self._seen = b"0"
+                    # At first everything; after trouble only what it may have swallowed.
+                    self.replay_pending(handler, after=self._seen)
                     while not stop.is_set():
                         trouble.over()
                         self._take_over_if_due(handler)
@@ -269,6 +276,8 @@ class RedisStreamConsumer(Handling):
             self._send_ahead(self._new_entries(count))
         self._handle_all(entries, 1, handler, held_at=held_at)
         self._acknowledge()
+        if entries:
+            self._seen = entries[-1][0]
 
     def _new_entries(self, count: int, *options: str | int) -> Command:
         return (

@@ -114,6 +114,29 @@ def test_what_was_handled_and_not_acknowledged_is_not_handled_again(
     assert handled == ["a", "b"]
 
 
+def test_a_message_that_failed_waits_its_time_also_when_connections_break(
+    own_lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each replay is a delivery: a shaky network must not use them up."""
+    write(own_lab, "bad", "good")
+    handled: list[str] = []
+
+    def handle(delivery: Delivery) -> None:
+        if delivery.message.content == "bad":
+            raise ValueError("no")
+        handled.append(delivery.message.content)
+
+    with running(own_lab, handle):
+        for number in range(8):
+            wait_until(lambda number=number: len(handled) == number + 1, "it is handled")
+            wait_until(lambda: len(own_lab.pending("orders")) == 1, "only one is pending")
+            own_lab.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            write(own_lab, f"good {number}")
+        wait_until(lambda: len(handled) == 9, "all are handled")
+        assert list(own_lab.pending("orders")["deliveries"]) == [1]
+    assert len(own_lab.dead_letters("orders")) == 0
+
+
 def test_a_stream_that_vanishes_is_made_again(
     own_lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
