@@ -275,7 +275,8 @@ class RedisStreamConsumer(Handling):
         if reads_ahead and len(entries) == count:
             self._send_ahead(self._new_entries(count))
         self._handle_all(entries, 1, handler, held_at=held_at)
-        self._acknowledge()
+        if not self._ahead:
+            self._acknowledge()  # else with the next read
         if entries:
             self._seen = entries[-1][0]
 

@@ -60,6 +60,7 @@ class Handling:
         self._trimmed: set[bytes] = set()  # what is pending no more, because it was trimmed
         self._held_at = 0.0  # when their idle time was 0, monotonic seconds
         self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
+        self._acking: dict[bytes, int] = {}  # of those, what is acknowledged with `_ahead`
         self._ahead: Sent | None = None  # a read on its way
         self._next: list[RawEntry] = []  # what it brought
         self._ahead_at = inf  # when their idle time was 0; inf if there are none
@@ -68,9 +69,9 @@ class Handling:
         """The replies to these commands. What is to be acknowledged goes before them."""
         if not self._unacked:
             return round_trip(self._redis, commands)
-        ack: Command = ("XACK", self.stream, self.group, *self._unacked)
+        ack = self._ack_of(self._unacked)
         _, *replies = round_trip(self._redis, [ack, *commands])
-        self._acknowledged()
+        self._acknowledged(self._unacked)
         return replies
 
     def _handle_all(
@@ -173,15 +174,18 @@ class Handling:
 
     def _acknowledge(self) -> None:
         if self._unacked:
-            self._redis.execute_command("XACK", self.stream, self.group, *self._unacked)
-            self._acknowledged()
+            self._ask()
 
-    def _acknowledged(self) -> None:
-        acked = dict(self._unacked)
-        self._unacked.clear()
+    def _acknowledged(self, acked: dict[bytes, int]) -> None:
+        """Tell the hook, and forget them."""
+        told = dict(acked)
+        acked.clear()
         if self._observed:
-            for entry_id, deliveries in acked.items():
+            for entry_id, deliveries in told.items():
                 self._emit(Kind.ACKED, entry_id, deliveries)
+
+    def _ack_of(self, handled: dict[bytes, int]) -> Command:
+        return ("XACK", self.stream, self.group, *handled)
 
     def _heartbeat(self) -> bool:
         """What `Delivery.heartbeat` calls: hold on to the message that is being handled."""
@@ -220,20 +224,27 @@ class Handling:
             self._trimmed |= set(ours) - set(claimed)
 
     def _send_ahead(self, read: Command) -> None:
+        """Send this read, and the acknowledgement of what is handled, and wait for neither."""
+        self._acking.update(self._unacked)
+        self._unacked.clear()
+        acks = [self._ack_of(self._acking)] if self._acking else []
         self._ahead_at = time.monotonic()
-        self._ahead = Sent(self._redis, [read])
+        self._ahead = Sent(self._redis, [*acks, read])
 
     def _receive_ahead(self) -> None:
         if self._ahead:
             sent, self._ahead = self._ahead, None
-            (reply,) = sent.replies()
+            *_, reply = sent.replies()
             self._next = reply[0][1] if reply else []
+            self._acknowledged(self._acking)
 
     def _forget_ahead(self) -> None:
         """Leave it to the replay, which finds also what was delivered and did not arrive."""
         if self._ahead:
             self._ahead.abandon()
         self._ahead, self._next, self._ahead_at = None, [], inf
+        self._unacked.update(self._acking)  # to be sent again: it may have been lost
+        self._acking.clear()
 
     def _unfinished(self) -> list[RawEntry]:
         """What the handler is at, or is next; what follows; and what was read ahead."""
