@@ -77,6 +77,7 @@ class Lab:
         crash: str | None = None,
         after: int = 1,
         batch: int = 10,
+        ack_every: int = 1,
         min_idle_ms: int = 60_000,
         max_deliveries: int = 5,
     ) -> Worker:
@@ -85,7 +86,7 @@ class Lab:
         crash: where the process kills itself, the `after`th time it gets there: "after-claim",
                "after-delivery", "before-ack", "after-ack", "after-failure" or
                "after-dead-letter"; None to live on
-        batch, min_idle_ms, max_deliveries: as of `RedisStreamConsumer`
+        batch, ack_every, min_idle_ms, max_deliveries: as of `RedisStreamConsumer`
         """
         worker = Worker(
             self.redis,
@@ -97,6 +98,7 @@ class Lab:
             after=after,
             options={
                 "batch": batch,
+                "ack_every": ack_every,
                 "min_idle_ms": min_idle_ms,
                 "max_deliveries": max_deliveries,
             },

@@ -30,6 +30,7 @@ class Options(TypedDict):
     """What a worker passes on to its `RedisStreamConsumer`."""
 
     batch: int
+    ack_every: int
     min_idle_ms: int
     max_deliveries: int
 

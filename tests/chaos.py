@@ -38,11 +38,12 @@ HOW = [None, "after-delivery", "before-ack", "after-ack", "after-claim"]
 
 @dataclass(frozen=True)
 class Life:
-    """Of one consumer process: how it dies, after how many messages, and its name."""
+    """Of one consumer process: how it dies, after how many messages, its name and manner."""
 
     how: str | None
     after: int
     name: str
+    ack_every: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Plan:
                 1 if how == "after-claim" else rng.randint(1, most),  # there are few claims
                 # The same name comes back and replays; a new one is a case for take-over.
                 f"consumer-{number % CONSUMERS}" + (f"-{number}" if rng.random() < 0.3 else ""),
+                rng.choice([1, 10]),
             )
             for number in range(kills)
         ]
@@ -193,6 +195,7 @@ def start(lab: Lab, life: Life) -> Worker:
         handler_on(lab.redis),
         crash=life.how,
         after=life.after,
+        ack_every=life.ack_every,
         min_idle_ms=MIN_IDLE_MS,
         max_deliveries=MAX_DELIVERIES,
     )
