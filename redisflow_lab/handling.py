@@ -189,6 +189,8 @@ class Handling:
 
     def _heartbeat(self) -> bool:
         """What `Delivery.heartbeat` calls: hold on to the message that is being handled."""
+        if not self._in_hand:
+            return False  # kept and called after the handler was through
         entry_id, _ = self._in_hand[self._position]
         self._hold(0)
         return entry_id not in self._lost

@@ -6,6 +6,15 @@ from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamPro
 from redisflow_lab.lab import Lab
 
 
+def test_a_heartbeat_kept_for_later_holds_nothing(lab: Lab, stream: str) -> None:
+    RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
+    alice = RedisStreamConsumer(lab.redis, stream, "billing", "alice", block_ms=20)
+    alice.ensure_group()
+    kept: list[Delivery] = []
+    alice.read_new(kept.append)
+    assert kept[0].heartbeat() is False
+
+
 def test_a_message_that_was_taken_over_is_not_acknowledged_for_the_other(
     lab: Lab, stream: str
 ) -> None:
