@@ -129,6 +129,8 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
     for key, rows in events.groupby(["consumer", "entry_id", "deliveries"], sort=False):
         consumer, entry_id, _ = map(str, key)
         number = entries.index(entry_id)
+        # An id that the server made is too long for a bar: then its place among all.
+        label = entry_id if len(entry_id) <= 6 else f"#{number + 1}"
         y = lanes.index(consumer) + height * (number + 0.5) - 0.4
         at = {
             str(kind): steps[consumer, moment]
@@ -152,7 +154,7 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
             hatch=None if over_for_good else "////", linewidth=1,
         )  # fmt: skip
         axes.text(
-            began + 0.12, y, f"#{number + 1}", va="center", fontsize=8, zorder=5,
+            began + 0.12, y, label, va="center", fontsize=8, zorder=5,
             color="white" if over_for_good else "black",
             bbox=None
             if over_for_good
@@ -173,7 +175,7 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
             unfinished[entry_id] = (until, y)
         done = "failed, " if "failed" in at else "handled, " if "handled" in at else ""
         state = "acknowledged" if acked else "dead-lettered" if buried else "not acknowledged"
-        said.append(f"#{number + 1} by {consumer}: {done}{state}")
+        said.append(f"{label} by {consumer}: {done}{state}")
     for who, when in deaths:
         axes.plot(
             steps[who, when], lanes.index(who), "X", color=RED, markersize=14,
