@@ -76,7 +76,7 @@ def main(job_fd: int, events_fd: int) -> None:
         job.stream,
         job.group,
         job.name,
-        block_ms=100,
+        block_ms=20,  # it sees a stop as soon
         on_event=reporter(events_fd, job.crash, job.after),
         **job.options,
     )
