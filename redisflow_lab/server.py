@@ -293,7 +293,12 @@ def _delete_keys(client: Redis, prefix: str) -> None:
 
 def _recent(binary: Path) -> Path:
     """The binary, if it is recent enough; asked before it writes anything for a newer one."""
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    try:
+        said = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError as error:  # made for another system: Alpine's has no glibc, for one
+        raise UnusableServerError(f"{binary} cannot be run: {error.strerror}") from None
     found = re.search(r"(\S+) server v=(\d+)\.(\d+)", said.stdout)
     if found is None:
         raise UnusableServerError(

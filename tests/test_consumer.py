@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 import redis
+from consumers import consumer_of
 from network import address_of, losing_answers_to
 from redis import Redis
 
@@ -37,18 +38,6 @@ def failing_on(content: str, into: list[str]) -> Callable[[Delivery], None]:
         into.append(delivery.message.content)
 
     return handle
-
-
-def consumer_of(lab: Lab, stream: str, **options: object) -> RedisStreamConsumer:
-    consumer = RedisStreamConsumer(
-        lab.redis,
-        stream,
-        "billing",
-        "alice",
-        **{"block_ms": 20, **options},  # type: ignore[arg-type]
-    )
-    consumer.ensure_group()
-    return consumer
 
 
 def test_a_new_group_starts_at_the_first_entry(lab: Lab, stream: str) -> None:

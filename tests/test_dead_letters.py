@@ -11,6 +11,7 @@ from itertools import chain
 
 import pytest
 import redis
+from consumers import consumer_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from network import address_of
@@ -25,20 +26,6 @@ from redisflow_lab import (
 )
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason, bury
 from redisflow_lab.lab import Lab
-
-
-def consumer(
-    lab: Lab, stream: str, name: str = "alice", **options: object
-) -> RedisStreamConsumer:
-    made = RedisStreamConsumer(
-        lab.redis,
-        stream,
-        "billing",
-        name,
-        **{"block_ms": 20, **options},  # type: ignore[arg-type]
-    )
-    made.ensure_group()
-    return made
 
 
 def write(lab: Lab, stream: str, *contents: str) -> list[str]:
@@ -59,7 +46,7 @@ def test_a_message_that_fails_too_often_is_given_up_with_all_that_is_known(
     lab: Lab, stream: str
 ) -> None:
     (entry_id,) = write(lab, stream, "Kim")
-    alice = consumer(lab, stream, max_deliveries=3)
+    alice = consumer_of(lab, stream, max_deliveries=3)
     alice.read_new(declined)
     alice.replay_pending(declined)
     assert (pending(lab, stream), len(DeadLetters(lab.redis, stream))) == ([entry_id], 0)
@@ -81,19 +68,19 @@ def test_a_message_that_fails_too_often_is_given_up_with_all_that_is_known(
 
 def test_one_delivery_may_be_all_there_is(lab: Lab, stream: str) -> None:
     write(lab, stream, "Kim")
-    consumer(lab, stream, max_deliveries=1).read_new(declined)
+    consumer_of(lab, stream, max_deliveries=1).read_new(declined)
     assert list(lab.dead_letters(stream)["reason"]) == ["failed"]
 
 
 def test_the_count_outlives_a_killed_server(own_lab: Lab) -> None:
     """Redis forgets what a history read counted: the consumer has it written down."""
     write(own_lab, "orders", "Kim")
-    consumer(own_lab, "orders", max_deliveries=4).read_new(declined)
-    consumer(own_lab, "orders", max_deliveries=4).replay_pending(declined)
+    consumer_of(own_lab, "orders", max_deliveries=4).read_new(declined)
+    consumer_of(own_lab, "orders", max_deliveries=4).replay_pending(declined)
     own_lab.server.kill()
     own_lab.server.start()
     assert list(own_lab.pending("orders")["deliveries"]) == [2]
-    alice = consumer(own_lab, "orders", max_deliveries=3)
+    alice = consumer_of(own_lab, "orders", max_deliveries=3)
     alice.replay_pending(declined)
     assert list(own_lab.dead_letters("orders")["deliveries"]) == [3]
 
@@ -142,7 +129,7 @@ def test_a_crash_leaves_the_message_here_or_there(
 
 def test_of_two_that_give_up_the_same_entry_one_writes_a_letter(lab: Lab, stream: str) -> None:
     (entry_id,) = write(lab, stream, "Kim")
-    consumer(lab, stream).read_new(declined)
+    consumer_of(lab, stream).read_new(declined)
     letter = DeadLetter(
         "", stream, entry_id, "billing", "alice", 9, Reason.FAILED, "x", datetime.now(UTC), ()
     )
@@ -163,13 +150,13 @@ def test_of_two_that_give_up_the_same_entry_one_writes_a_letter(lab: Lab, stream
 
 def test_what_somebody_took_over_is_not_given_up_any_more(lab: Lab, stream: str) -> None:
     (entry_id,) = write(lab, stream, "Kim")
-    bob = consumer(lab, stream, "bob")
+    bob = consumer_of(lab, stream, "bob")
 
     def robbed(delivery: Delivery) -> None:
         lab.redis.xclaim(stream, "billing", "bob", 0, [delivery.entry_id])
         raise ValueError("declined")
 
-    consumer(lab, stream, max_deliveries=1).read_new(robbed)
+    consumer_of(lab, stream, max_deliveries=1).read_new(robbed)
     assert len(DeadLetters(lab.redis, stream)) == 0
     assert lab.pending(stream)[["entry_id", "consumer"]].values.tolist() == [[entry_id, "bob"]]
     handled: list[str] = []
@@ -181,7 +168,7 @@ def test_a_handler_that_raises_a_decode_error_of_its_own_is_a_failing_handler(
     lab: Lab, stream: str
 ) -> None:
     ids = write(lab, stream, "Kim")
-    consumer(lab, stream).read_new(lambda _: Message.from_bytes(b"\xff"))
+    consumer_of(lab, stream).read_new(lambda _: Message.from_bytes(b"\xff"))
     assert pending(lab, stream) == ids
 
 
@@ -199,7 +186,7 @@ def test_a_key_that_is_no_stream_is_refused_before_a_message_is_touched(
 
 def test_a_dead_letter_stream_that_is_replaced_loses_no_message(lab: Lab, stream: str) -> None:
     ids = write(lab, stream, "Kim")
-    alice = consumer(lab, stream, max_deliveries=1)
+    alice = consumer_of(lab, stream, max_deliveries=1)
     lab.redis.set(f"{stream}:dead", "text")
     with pytest.raises(ValueError, match="not a stream"):
         alice.read_new(declined)
@@ -209,7 +196,7 @@ def test_a_dead_letter_stream_that_is_replaced_loses_no_message(lab: Lab, stream
 
 def test_a_server_without_memory_loses_no_message(own_lab: Lab) -> None:
     ids = write(own_lab, "orders", "Kim")
-    alice = consumer(own_lab, "orders", max_deliveries=1)
+    alice = consumer_of(own_lab, "orders", max_deliveries=1)
     own_lab.redis.config_set("maxmemory", "1")
     with pytest.raises(redis.ResponseError, match=r"OOM|maxmemory"):
         alice.read_new(declined)
@@ -225,7 +212,7 @@ def test_an_error_that_is_long_or_no_text_still_fits_in_a_letter(lab: Lab, strea
     def odd(delivery: Delivery) -> None:
         raise ValueError("\udcff" * 5_000 if delivery.message.content == "a" else "é" * 5_000)
 
-    consumer(lab, stream, max_deliveries=1).read_new(odd)
+    consumer_of(lab, stream, max_deliveries=1).read_new(odd)
     assert [len(letter.error) for letter in DeadLetters(lab.redis, stream)] == [1_000, 1_000]
 
 
@@ -234,7 +221,7 @@ def test_an_error_that_is_long_or_no_text_still_fits_in_a_letter(lab: Lab, strea
 
 def given_up(lab: Lab, stream: str, *contents: str) -> list[DeadLetter]:
     write(lab, stream, *contents)
-    consumer(lab, stream, max_deliveries=1).read_new(declined)
+    consumer_of(lab, stream, max_deliveries=1).read_new(declined)
     return list(DeadLetters(lab.redis, stream))
 
 
@@ -244,13 +231,13 @@ def test_a_redriven_letter_is_handled_as_a_new_entry(lab: Lab, stream: str) -> N
     (new_id,) = letters.redrive(second.letter_id)
     assert [letter.letter_id for letter in letters] == [first.letter_id]
     seen: list[Delivery] = []
-    consumer(lab, stream).read_new(seen.append)
+    consumer_of(lab, stream).read_new(seen.append)
     assert [(d.entry_id, d.message.content, d.deliveries) for d in seen] == [(new_id, "b", 1)]
 
 
 def test_a_repair_makes_the_message_anew(lab: Lab, stream: str) -> None:
     lab.redis.xadd(stream, {b"body": b"1 x Dune"})
-    consumer(lab, stream).read_new(declined)
+    consumer_of(lab, stream).read_new(declined)
     (letter,) = DeadLetters(lab.redis, stream)
     assert letter.data is None
 
@@ -259,7 +246,7 @@ def test_a_repair_makes_the_message_anew(lab: Lab, stream: str) -> None:
 
     DeadLetters(lab.redis, stream).redrive(letter.letter_id, repair=repair)
     seen: list[str] = []
-    consumer(lab, stream).read_new(lambda delivery: seen.append(delivery.message.content))
+    consumer_of(lab, stream).read_new(lambda delivery: seen.append(delivery.message.content))
     assert seen == ["1 x Dune"]
 
 
@@ -284,7 +271,7 @@ def test_what_is_no_id_is_refused_before_any_is_sent(
 
 def test_a_trimmed_letter_is_not_sent_as_an_empty_message(lab: Lab, stream: str) -> None:
     write(lab, stream, "a")
-    alice = consumer(lab, stream)
+    alice = consumer_of(lab, stream)
     alice.read_new(declined)
     lab.redis.xtrim(stream, maxlen=0, approximate=False)
     alice.replay_pending(declined)
@@ -410,7 +397,7 @@ def test_every_good_entry_is_handled_once_and_every_bad_one_given_up(
 ) -> None:
     client = lab.redis
     client.delete(stream, f"{stream}:dead")
-    alice = consumer(lab, stream, batch=100)
+    alice = consumer_of(lab, stream, batch=100)
     entries = [bad_entry(rng) if rng.random() < 0.9 else good_entry(rng) for _ in range(1_200)]
     pipeline = client.pipeline(transaction=False)
     for fields in entries:

@@ -197,6 +197,18 @@ def test_a_lab_that_cannot_be_had_leaves_nothing(
     assert left <= before
 
 
+def test_a_server_made_for_another_system_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = tmp_path / "redis-server"
+    foreign.write_text("#!/no/such/loader\n")
+    foreign.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lab = Lab()
+    assert "bundled" in lab.server.label
+    lab.close()
+
+
 def test_a_server_on_path_that_is_too_old_gives_way_before_it_writes_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from threading import Event as StopEvent
 from threading import Thread
 from time import monotonic
 
+from consumers import consumer_of
+
 from redisflow_lab import Delivery, Event, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab.lab import Lab
 
@@ -12,15 +14,7 @@ IDLE_MS = 60_000
 
 
 def consumer(lab: Lab, stream: str, name: str, **options: object) -> RedisStreamConsumer:
-    made = RedisStreamConsumer(
-        lab.redis,
-        stream,
-        "billing",
-        name,
-        **{"block_ms": 20, "min_idle_ms": IDLE_MS, **options},  # type: ignore[arg-type]
-    )
-    made.ensure_group()
-    return made
+    return consumer_of(lab, stream, name, **{"min_idle_ms": IDLE_MS, **options})
 
 
 def write(lab: Lab, stream: str, count: int) -> list[str]:
