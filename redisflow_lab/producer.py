@@ -9,7 +9,7 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from redisflow_lab.capabilities import knows_command
+from redisflow_lab.capabilities import can
 from redisflow_lab.checks import check_name, check_positive
 from redisflow_lab.connection import stream_client
 from redisflow_lab.message import FIELD, Message
@@ -102,7 +102,7 @@ class RedisStreamProducer:
 
     def _add_once(self, producer: str, key: str, data: bytes) -> Any:
         if self._remembers_keys is None:
-            self._remembers_keys = knows_command(self._redis, "XCFGSET")
+            self._remembers_keys = can(self._redis, "XADD IDMP")
             if self._remembers_keys:
                 self._remember_for_a_day()
         if self._remembers_keys:

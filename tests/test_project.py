@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from redisflow_lab.server import OLDEST
+from redisflow_lab.server.identity import OLDEST
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,7 +80,7 @@ def test_the_readme_lists_every_chapter_and_only_targets_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for chapter in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{chapter.name}" in readme
-    for target in re.findall(r"`make ([a-z]+)", readme):
+    for target in re.findall(r"`make ([a-z0-9]+)", readme):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

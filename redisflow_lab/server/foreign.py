@@ -1,0 +1,144 @@
+"""A server that somebody else runs, named by a URL. We are guests there."""
+
+import secrets
+import ssl
+from collections.abc import Iterator
+from functools import partial
+
+import redis
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from redisflow_lab.server.guard import Guard
+from redisflow_lab.server.identity import name_of
+from redisflow_lab.server.interface import ServerError, UnfitServerError
+
+
+class ForeignServer:
+    """A server that somebody else runs: plain, with TLS (rediss://) or a socket (unix://).
+
+    All our keys begin with `prefix`, "redisflow:" and a random part; they are deleted on
+    closing and when this process is gone, and nothing else is. A user who may only touch
+    "redisflow:*" will do, without the commands that Redis calls dangerous.
+
+    Raises ServerError when the server cannot be reached, refuses the password or the keys,
+    is older than Redis 7.0, or cannot be written to.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.prefix = f"redisflow:{secrets.token_hex(4)}:"
+        try:
+            client = _connect(url)
+        except (ValueError, TypeError):  # their text may quote the password
+            raise ServerError(
+                "REDISFLOW_URL is no Redis URL; write redis://user:password@host:port/0, "
+                "with special characters percent-encoded"
+            ) from None
+        with client:
+            try:
+                self.label = f"{name_of(client)} (your URL)"
+                _try_out(client, self.prefix)
+            except (redis.RedisError, UnfitServerError) as error:
+                raise ServerError(_explained(error, _where(client))) from None
+        self._guard = Guard(partial(_delete_keys, url, self.prefix))
+
+    def __repr__(self) -> str:
+        return f"<{self.label}, keys under {self.prefix}>"
+
+    def connect(self) -> Redis:
+        return _connect(self._url)
+
+    def kill(self) -> None:
+        raise ServerError(
+            f"{self.label} is not ours to kill. Lab(server='own') starts one that is"
+        )
+
+    def start(self) -> None:
+        raise ServerError(f"{self.label} is not ours to start; it runs")
+
+    def close(self) -> None:
+        _delete_keys(self._url, self.prefix)
+        self._guard.dismiss()
+
+
+def _connect(url: str) -> Redis:
+    return Redis.from_url(
+        url, decode_responses=False, retry=Retry(NoBackoff(), 0), socket_timeout=5
+    )
+
+
+def _delete_keys(url: str, prefix: str) -> None:
+    with _connect(url) as client:
+        keys: Iterator[bytes] = client.scan_iter(match=f"{prefix}*", count=1_000)
+        for key in keys:
+            client.unlink(key)
+
+
+def _try_out(client: Redis, prefix: str) -> None:
+    """Write, find and delete a key, as the lab will."""
+    client.set(f"{prefix}probe", "")
+    client.scan(match=f"{prefix}*", count=1)
+    client.unlink(f"{prefix}probe")
+
+
+def _explained(error: Exception, where: str) -> str:
+    """What was wrong with the server, and what to do. Names no password."""
+    match error:
+        case redis.AuthenticationError():
+            return (
+                f"the server at {where} refuses the user or password: {error}. "
+                "Write them into REDISFLOW_URL: redis://user:password@host:port"
+            )
+        case redis.exceptions.NoPermissionError():
+            return (
+                f"the server at {where} allows this user too little: {error}. The lab needs "
+                "ACL SETUSER <user> ~redisflow:* +@all -@dangerous"
+            )
+        case redis.exceptions.MovedError():
+            return (
+                f"the server at {where} is part of a Redis Cluster, which spreads keys over "
+                "several servers; the lab speaks to one. Name a server that stands alone"
+            )
+        case redis.exceptions.ReadOnlyError():
+            return (
+                f"the server at {where} is a replica and takes no writes. "
+                "Name its primary in REDISFLOW_URL"
+            )
+        case UnfitServerError():
+            return f"the server at {where} {error}"
+        case redis.TimeoutError():
+            return f"no answer from {where} in time; is the address right?"
+        case redis.ConnectionError():
+            return _unreachable(error, where)
+    return f"the server at {where} cannot be used: {error}"
+
+
+def _unreachable(error: redis.ConnectionError, where: str) -> str:
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the TLS certificate of the server at {where} is not trusted: "
+            f"{cause.verify_message}. Name who signed it: "
+            "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return (
+            f"no TLS with the server at {where}: {cause.reason}. "
+            "If it speaks plain Redis, write redis:// instead of rediss://"
+        )
+    if isinstance(error, redis.ConnectionError) and "closed by server" in str(error):
+        return (
+            f"the server at {where} hangs up. "
+            "If it wants TLS, write rediss:// instead of redis://"
+        )
+    return (
+        f"no server answers at {where}: {error}. "
+        "Start it, or unset REDISFLOW_URL to get a server of your own"
+    )
+
+
+def _where(client: Redis) -> str:
+    address = client.connection_pool.connection_kwargs
+    return str(address.get("path") or f"{address.get('host')}:{address.get('port', 6379)}")

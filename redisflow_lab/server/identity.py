@@ -1,0 +1,29 @@
+"""Which server this is: its name, its version, and whether that is recent enough."""
+
+from typing import Any
+
+from redis import Redis
+
+from redisflow_lab.server.interface import UnfitServerError
+
+OLDEST = (7, 0)
+"""Before Redis 7.0, XINFO GROUPS has no lag. Every Valkey is newer."""
+
+
+def name_of(client: Redis) -> str:
+    """Its name and version, such as "Redis 8.10.2". Raises UnfitServerError if it is too old.
+
+    From HELLO, which every user may ask; INFO is often forbidden to guests:
+    https://redis.io/docs/latest/commands/hello/
+    """
+    reply: Any = client.execute_command("HELLO")
+    said = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    return recent(said[b"server"].decode(), said[b"version"].decode())
+
+
+def recent(kind: str, version: str) -> str:
+    """The name and version to show. Raises UnfitServerError if it is too old."""
+    name = f"{kind.capitalize()} {version}"
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise UnfitServerError(f"is {name}; 7.0 is the oldest that will do")
+    return name
