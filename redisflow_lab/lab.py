@@ -12,6 +12,7 @@ from redisflow_lab.capabilities import lacking
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.live import Watch, watching
 from redisflow_lab.plots import Picture, timeline_plot
+from redisflow_lab.prefix import without_prefix
 from redisflow_lab.process import PrivateFolder
 from redisflow_lab.server import Server, ServerError, open_server
 from redisflow_lab.tables import (
@@ -177,7 +178,7 @@ class Lab:
         that is pending, summed). The table is filled when the block ends.
         """
         table = Table(columns=["measure", "was", "now", "change"])
-        table.attrs["caption"] = f"what changed for {group} on {stream}"
+        table.attrs["caption"] = f"what changed for {group} on {without_prefix(stream)}"
         was = self._measures(stream, group)
         yield table
         now = self._measures(stream, group)

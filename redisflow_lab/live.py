@@ -12,6 +12,7 @@ from IPython.display import HTML, DisplayHandle
 from redis import Redis
 
 from redisflow_lab.plots import Picture, lag_plot
+from redisflow_lab.prefix import without_prefix
 from redisflow_lab.tables import groups_table, stream_table
 
 SAMPLE_S = 0.02
@@ -26,6 +27,7 @@ class Watch:
 
     def __init__(self, redis: Redis, stream: str) -> None:
         self.stream = stream
+        self._shown = without_prefix(stream)
         self._redis = redis
         self._rows: list[dict[str, object]] = []
         self._marks: list[tuple[float, str]] = []
@@ -76,7 +78,7 @@ class Watch:
 
     def plot(self) -> Picture:
         """Lag and pending over the time watched, with the marks."""
-        return lag_plot(self.samples, [*self._marks], self.stream)
+        return lag_plot(self.samples, [*self._marks], self._shown)
 
     def _html(self) -> HTML:
         try:
@@ -86,10 +88,10 @@ class Watch:
             ]
         except redis_py.ConnectionError:
             return HTML(
-                f"<p>{escape(self.stream)}: the server is down.</p>" + self.plot().to_html()
+                f"<p>{escape(self._shown)}: the server is down.</p>" + self.plot().to_html()
             )
         except redis_py.ResponseError:
-            return HTML(f"<p>{escape(self.stream)}: no such stream yet.</p>")
+            return HTML(f"<p>{escape(self._shown)}: no such stream yet.</p>")
         return HTML("".join(table._repr_html_() for table in tables) + self.plot().to_html())
 
     def _sample_on(self) -> None:
@@ -109,7 +111,7 @@ def watching(redis: Redis, stream: str) -> Iterator[Watch]:
     """Show the stream's tables and lag plot until the block ends; see `Lab.watch`."""
     watch = Watch(redis, stream)
     view = DisplayHandle()
-    view.display(HTML(f"<p>watching {escape(stream)}</p>"))
+    view.display(HTML(f"<p>watching {escape(watch._shown)}</p>"))
     threads = [
         Thread(target=watch._sample_on, daemon=True),
         Thread(target=watch._draw_on, args=(view,), daemon=True),

@@ -1,7 +1,8 @@
 """XINFO STREAM / GROUPS / CONSUMERS and XPENDING as tables, the same on every server.
 
 Each function returns a `Table`: a tidy pandas DataFrame with the columns its docstring
-names. Ids and names are text, counts are integers, times are in ms.
+names. Ids and names are text, counts are integers, times are in ms. Streams are shown
+without the prefix that keys have on a server that is not ours.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab.dead_letters import DeadLetters
+from redisflow_lab.prefix import without_prefix
 
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
@@ -82,13 +84,13 @@ def stream_table(redis: Redis, stream: str) -> Table:
     with _naming(stream):
         info = redis.xinfo_stream(stream)
     row = {
-        "stream": stream,
+        "stream": without_prefix(stream),
         "length": info["length"],
         "first_id": _entry_id(info["first-entry"]),
         "last_id": _entry_id(info["last-entry"]),
         "groups": info["groups"],
     }
-    return _table([row], list(row), f"stream {stream}")
+    return _table([row], list(row), f"stream {without_prefix(stream)}")
 
 
 def groups_table(redis: Redis, stream: str) -> Table:
@@ -112,7 +114,7 @@ def groups_table(redis: Redis, stream: str) -> Table:
         for group in groups
     ]
     columns = ["group", "consumers", "pending", "last_delivered_id", "lag"]
-    table = _table(rows, columns, f"groups of {stream}")
+    table = _table(rows, columns, f"groups of {without_prefix(stream)}")
     table["lag"] = table["lag"].astype("Int64")
     return table
 
@@ -166,7 +168,7 @@ def dead_letters_table(redis: Redis, stream: str) -> Table:
     columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
     letters = DeadLetters(redis, stream)
     rows = [{column: getattr(letter, column) for column in columns} for letter in letters]
-    return _table(rows, columns, f"dead letters of {stream}")
+    return _table(rows, columns, f"dead letters of {without_prefix(stream)}")
 
 
 def known_lag(lag: int | None, length: int) -> int | None:

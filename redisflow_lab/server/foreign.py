@@ -1,6 +1,5 @@
 """A server that somebody else runs, named by a URL. We are guests there."""
 
-import secrets
 import ssl
 from collections.abc import Iterator
 from functools import partial
@@ -10,6 +9,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from redisflow_lab.prefix import new_prefix
 from redisflow_lab.server.guard import Guard
 from redisflow_lab.server.identity import name_of
 from redisflow_lab.server.interface import ServerError, UnfitServerError
@@ -18,7 +18,7 @@ from redisflow_lab.server.interface import ServerError, UnfitServerError
 class ForeignServer:
     """A server that somebody else runs: plain, with TLS (rediss://) or a socket (unix://).
 
-    All our keys begin with `prefix`, "redisflow:" and a random part; they are deleted on
+    All our keys begin with `prefix`; they are deleted on
     closing and when this process is gone, and nothing else is. A user who may only touch
     "redisflow:*" will do, without the commands that Redis calls dangerous.
 
@@ -28,7 +28,7 @@ class ForeignServer:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.prefix = f"redisflow:{secrets.token_hex(4)}:"
+        self.prefix = new_prefix()
         try:
             client = _connect(url)
         except (ValueError, TypeError):  # their text may quote the password
