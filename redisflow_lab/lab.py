@@ -207,8 +207,10 @@ class Lab:
         """End the workers and the server, and remove what they kept."""
         for worker in self._workers:
             worker.kill()
-        self.server.close()
-        self._folder.remove()
+        try:
+            self.server.close()
+        finally:
+            self._folder.remove()
 
     def _measures(self, stream: str, group: str) -> dict[str, Any]:
         length = self.redis.xlen(stream)

@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,7 +12,6 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.server import ServerError
 
@@ -96,38 +94,6 @@ def test_a_server_that_does_not_start_is_quoted(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("REDISFLOW_SERVER", "path")
     with pytest.raises(ServerError, match="no such luck"):
-        Lab()
-
-
-def test_on_a_foreign_server_we_are_guests(
-    own_lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, password = url_of(own_lab)
-    own_lab.redis.set("somebody's", "value")
-    monkeypatch.setenv("REDISFLOW_URL", url)
-    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
-    guest = Lab()
-    assert password not in repr(guest)
-    orders = guest.key("orders")
-    assert orders.startswith("redisflow:")
-    guest.redis.xadd(orders, {"data": b""})
-    with pytest.raises(ServerError, match="not ours to kill"):
-        guest.server.kill()
-    guest.close()
-    assert own_lab.redis.keys() == [b"somebody's"]
-
-
-def test_a_refused_password_and_a_silent_address_are_named(
-    own_lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url, password = url_of(own_lab)
-    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
-    monkeypatch.setenv("REDISFLOW_URL", url.replace(password, "guess"))
-    with pytest.raises(ServerError, match="refuses the user or password") as refused:
-        Lab()
-    assert "guess" not in str(refused.value)
-    own_lab.server.kill()
-    with pytest.raises(ServerError, match=r"no server answers at 127\.0\.0\.1"):
         Lab()
 
 
@@ -236,41 +202,3 @@ def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyP
         Lab()
     left = {c.pid for c in psutil.Process().children(recursive=True) if c.status() != "zombie"}
     assert left <= before
-
-
-@pytest.fixture
-def guests(own_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lab, Lab]]:
-    """Two labs on a server that neither started."""
-    monkeypatch.setenv("REDISFLOW_URL", url_of(own_lab)[0])
-    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
-    first, second = Lab(), Lab()
-    yield first, second
-    first.close()
-    second.close()
-
-
-def test_a_guest_deletes_its_own_keys_and_no_other_guests(guests: tuple[Lab, Lab]) -> None:
-    first, second = guests
-    for guest in guests:
-        for number in range(1_500):  # more than one round of SCAN
-            guest.redis.set(guest.key(f"key {number}"), 1)
-    first.close()
-    assert first.redis.keys(f"{first.key('')}*") == []
-    assert len(second.redis.keys(f"{second.key('')}*")) == 1_500
-
-
-def test_a_guest_neither_starts_nor_kills(own_lab: Lab, guests: tuple[Lab, Lab]) -> None:
-    for refused in (guests[0].server.kill, guests[0].server.start):
-        with pytest.raises(ServerError, match="not ours to"):
-            refused()
-    assert own_lab.redis.ping()
-
-
-def test_a_guests_worker_works_under_the_prefix(own_lab: Lab, guests: tuple[Lab, Lab]) -> None:
-    guest = guests[0]
-    orders = guest.key("orders")
-    RedisStreamProducer(guest.redis, orders).publish(Message("web", "a"))
-    worker = guest.worker("alice", lambda _: None, stream=orders)
-    worker.wait_for("acked", 1)
-    worker.stop()
-    assert own_lab.redis.keys() == [orders.encode()]

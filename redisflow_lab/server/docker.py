@@ -12,7 +12,7 @@ from redis import Redis
 from testcontainers.core.docker_client import DockerClient
 
 from redisflow_lab.server.guard import Guard
-from redisflow_lab.server.identity import name_of
+from redisflow_lab.server.identity import identify
 from redisflow_lab.server.interface import ServerError, UnusableServerError
 from redisflow_lab.server.ports import usable_port
 from redisflow_lab.server.private import (
@@ -57,7 +57,7 @@ class DockerServer:
         try:
             self._container = self._created(client, image, appendonly)
             self.start()
-            self.label = f"{name_of(self.connect())} (Docker)"
+            self.label = f"{identify(self.connect()).name} (Docker)"
         except BaseException:
             self.close()
             raise

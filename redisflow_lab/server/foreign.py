@@ -11,16 +11,16 @@ from redis.retry import Retry
 
 from redisflow_lab.prefix import new_prefix
 from redisflow_lab.server.guard import Guard
-from redisflow_lab.server.identity import name_of
+from redisflow_lab.server.identity import Identity, identify
 from redisflow_lab.server.interface import ServerError, UnfitServerError
 
 
 class ForeignServer:
     """A server that somebody else runs: plain, with TLS (rediss://) or a socket (unix://).
 
-    All our keys begin with `prefix`; they are deleted on
-    closing and when this process is gone, and nothing else is. A user who may only touch
-    "redisflow:*" will do, without the commands that Redis calls dangerous.
+    All our keys begin with `prefix`; they are deleted on closing, and by a guard when this
+    process is gone, and nothing else is. A user who may only touch "redisflow:*" will do,
+    without the commands that Redis calls dangerous.
 
     Raises ServerError when the server cannot be reached, refuses the password or the keys,
     is older than Redis 7.0, or cannot be written to.
@@ -38,8 +38,7 @@ class ForeignServer:
             ) from None
         with client:
             try:
-                self.label = f"{name_of(client)} (your URL)"
-                _try_out(client, self.prefix)
+                self.label = f"{_tried_out(client, self.prefix).name} (your URL)"
             except (redis.RedisError, UnfitServerError) as error:
                 raise ServerError(_explained(error, _where(client))) from None
         self._guard = Guard(partial(_delete_keys, url, self.prefix))
@@ -59,8 +58,9 @@ class ForeignServer:
         raise ServerError(f"{self.label} is not ours to start; it runs")
 
     def close(self) -> None:
-        _delete_keys(self._url, self.prefix)
-        self._guard.dismiss()
+        if not self._guard.dismissed:
+            _delete_keys(self._url, self.prefix)
+            self._guard.dismiss()
 
 
 def _connect(url: str) -> Redis:
@@ -76,30 +76,33 @@ def _delete_keys(url: str, prefix: str) -> None:
             client.unlink(key)
 
 
-def _try_out(client: Redis, prefix: str) -> None:
-    """Write, find and delete a key, as the lab will."""
-    client.set(f"{prefix}probe", "")
-    client.scan(match=f"{prefix}*", count=1)
+def _tried_out(client: Redis, prefix: str) -> Identity:
+    """Ask what it is, and write, find and delete a key, as the lab will."""
+    identity = identify(client)
+    if identity.mode == "cluster":
+        raise UnfitServerError(
+            "is part of a Redis Cluster: it answers -MOVED for most keys, which live on other "
+            "servers, and the lab speaks to one. Name a server that stands alone"
+        )
+    client.set(f"{prefix}probe", "", px=10_000)
     client.unlink(f"{prefix}probe")
+    client.scan(match=f"{prefix}*", count=1)
+    return identity
 
 
 def _explained(error: Exception, where: str) -> str:
     """What was wrong with the server, and what to do. Names no password."""
+    said = str(error).rstrip(".")
     match error:
         case redis.AuthenticationError():
             return (
-                f"the server at {where} refuses the user or password: {error}. "
+                f"the server at {where} refuses the user or password: {said}. "
                 "Write them into REDISFLOW_URL: redis://user:password@host:port"
             )
         case redis.exceptions.NoPermissionError():
             return (
-                f"the server at {where} allows this user too little: {error}. The lab needs "
+                f"the server at {where} allows this user too little: {said}. The lab needs "
                 "ACL SETUSER <user> ~redisflow:* +@all -@dangerous"
-            )
-        case redis.exceptions.MovedError():
-            return (
-                f"the server at {where} is part of a Redis Cluster, which spreads keys over "
-                "several servers; the lab speaks to one. Name a server that stands alone"
             )
         case redis.exceptions.ReadOnlyError():
             return (
@@ -109,7 +112,10 @@ def _explained(error: Exception, where: str) -> str:
         case UnfitServerError():
             return f"the server at {where} {error}"
         case redis.TimeoutError():
-            return f"no answer from {where} in time; is the address right?"
+            return (
+                f"no answer from {where} in time. Is the address right? A server without TLS "
+                "is silent to rediss://, so write redis:// for one"
+            )
         case redis.ConnectionError():
             return _unreachable(error, where)
     return f"the server at {where} cannot be used: {error}"
@@ -123,12 +129,7 @@ def _unreachable(error: redis.ConnectionError, where: str) -> str:
             f"{cause.verify_message}. Name who signed it: "
             "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
         )
-    if isinstance(cause, ssl.SSLError):
-        return (
-            f"no TLS with the server at {where}: {cause.reason}. "
-            "If it speaks plain Redis, write redis:// instead of rediss://"
-        )
-    if isinstance(error, redis.ConnectionError) and "closed by server" in str(error):
+    if "closed by server" in str(error):
         return (
             f"the server at {where} hangs up. "
             "If it wants TLS, write rediss:// instead of redis://"

@@ -26,9 +26,13 @@ class Guard:
         self._pipe.write(pickle.dumps(task))
         self._pipe.flush()
 
+    @property
+    def dismissed(self) -> bool:
+        return self._pipe.closed
+
     def dismiss(self) -> None:
         """The task was done, or is not needed any more."""
-        if not self._pipe.closed:
+        if not self.dismissed:
             self._pipe.write(b"\n")
             self._pipe.close()
             self._process.wait()

@@ -1,5 +1,6 @@
 """Which server this is: its name, its version, and whether that is recent enough."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
@@ -10,15 +11,24 @@ OLDEST = (7, 0)
 """Before Redis 7.0, XINFO GROUPS has no lag. Every Valkey is newer."""
 
 
-def name_of(client: Redis) -> str:
-    """Its name and version, such as "Redis 8.10.2". Raises UnfitServerError if it is too old.
+@dataclass(frozen=True)
+class Identity:
+    """name: with the version, such as "Redis 8.10.2"; mode: "standalone", "cluster", ..."""
+
+    name: str
+    mode: str
+
+
+def identify(client: Redis) -> Identity:
+    """What the server says of itself. Raises UnfitServerError if it is too old.
 
     From HELLO, which every user may ask; INFO is often forbidden to guests:
     https://redis.io/docs/latest/commands/hello/
     """
     reply: Any = client.execute_command("HELLO")
     said = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-    return recent(said[b"server"].decode(), said[b"version"].decode())
+    name = recent(said[b"server"].decode(), said[b"version"].decode())
+    return Identity(name, said[b"mode"].decode())
 
 
 def recent(kind: str, version: str) -> str:

@@ -11,7 +11,7 @@ from typing import IO
 from redis import Redis
 
 from redisflow_lab.process import Child
-from redisflow_lab.server.identity import name_of, recent
+from redisflow_lab.server.identity import identify, recent
 from redisflow_lab.server.interface import ServerError, UnfitServerError
 from redisflow_lab.server.ports import usable_port
 from redisflow_lab.server.private import (
@@ -68,7 +68,7 @@ class OwnServer:
         self._child: Child | None = None
         try:
             self.start()
-            self.label = f"{name_of(self.connect())} ({origin})"
+            self.label = f"{identify(self.connect()).name} ({origin})"
         except BaseException:
             self.close()
             raise

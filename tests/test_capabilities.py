@@ -1,0 +1,57 @@
+"""What the server can do is asked of it, by the name of a command and of its option."""
+
+import pytest
+from network import address_of
+from redis import Redis
+
+from redisflow_lab.capabilities import can, lacking
+from redisflow_lab.lab import Lab, MissingCapabilityError
+
+
+def test_what_every_supported_server_can_do(lab: Lab) -> None:
+    assert lacking(lab.redis, ["XAUTOCLAIM", "XADD MINID", "XPENDING IDLE", "XADD"]) == []
+
+
+@pytest.mark.parametrize("unknown", ["XFLY", "XADD WINGS", "XFLY WINGS"])
+def test_what_no_server_can_do(lab: Lab, unknown: str) -> None:
+    assert not can(lab.redis, unknown)
+
+
+@pytest.mark.parametrize(
+    ("capability", "works"),
+    [
+        ("XADD IDMP", ("XADD", "{key}", "IDMP", "web", "1", "*", "data", "")),
+        ("XREADGROUP CLAIM", ("XREADGROUP", "GROUP", "g", "c", "CLAIM", "1", "STREAMS", "{key}", ">")),
+        ("XACKDEL", ("XACKDEL", "{key}", "g", "IDS", "1", "1-0")),
+        ("XREADGROUP MAXCOUNT", ("XREADGROUP", "GROUP", "g", "c", "MAXCOUNT", "1", "STREAMS", "{key}", ">")),
+    ],
+)  # fmt: skip
+def test_what_it_says_is_what_it_does(
+    lab: Lab, stream: str, capability: str, works: tuple[str, ...]
+) -> None:
+    lab.redis.xgroup_create(stream, "g", mkstream=True)
+    command = [stream if word == "{key}" else word for word in works]
+    try:
+        lab.redis.execute_command(*command)
+        does = True
+    except Exception as error:
+        does = False
+        assert any(word in str(error) for word in ("unknown command", "syntax", "Invalid"))
+    assert can(lab.redis, capability) is does
+
+
+@pytest.mark.parametrize("shape", [{"protocol": 2}, {"protocol": 3}])
+def test_the_shape_of_the_answer_does_not_matter(lab: Lab, shape: dict[str, int]) -> None:
+    client = Redis(**address_of(lab), **shape)  # type: ignore[arg-type]
+    assert can(client, "XADD MAXLEN")
+    assert not can(client, "XADD WINGS")
+
+
+def test_a_lab_says_what_its_server_lacks_and_where_it_can_be_had() -> None:
+    with pytest.raises(MissingCapabilityError) as missing:
+        Lab("own", needs=["XADD", "XFLY", "XADD WINGS"])
+    said = str(missing.value)
+    assert "lacks what this chapter needs: XFLY, XADD WINGS. Redis 8.10 has it all" in said
+    assert "REDISFLOW_SERVER=docker make lab" in said
+    assert "\n" not in said
+    assert missing.value._render_traceback_() == [said]
