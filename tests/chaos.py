@@ -110,7 +110,7 @@ def handler_on(client: redis.Redis) -> Handler:
 def chaos(seed: int, *, messages: int, kills: int, server_kills: int) -> Outcome:
     """Carry out the plan of this seed. Takes as long as it needs to handle everything."""
     plan = Plan.of(seed, messages, kills, server_kills)
-    lab = Lab()
+    lab = Lab("own")
     try:
         # A SIGKILL must not take back what was confirmed: facts are written before the answer.
         lab.redis.config_set("appendfsync", "always")

@@ -1,5 +1,10 @@
-"""A real server for every test: a shared one, or an own one for tests that kill it."""
+"""A real server for every test: a shared one, or an own one for tests that kill it.
 
+The shared one is what the environment names (REDISFLOW_URL or REDISFLOW_SERVER), so that
+everything a user relies on is tested there as well.
+"""
+
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,18 +22,20 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def own_lab() -> Iterator[Lab]:
     """A lab of the test's own, whose server it may kill."""
-    lab = Lab()
+    lab = Lab("own")
     yield lab
     lab.close()
 
 
 @pytest.fixture
-def stream(request: pytest.FixtureRequest) -> str:
+def stream(lab: Lab, request: pytest.FixtureRequest) -> str:
     """A stream that no other test uses."""
-    return f"orders:{request.module.__name__}:{request.node.name}"
+    return lab.key(f"orders:{request.module.__name__}:{request.node.name}")
 
 
-@pytest.fixture(autouse=True)
-def no_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test starts its own servers, whatever the shell says."""
+@pytest.fixture
+def process_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of a server *process*: whatever is named, an own server is one here."""
     monkeypatch.delenv("REDISFLOW_URL", raising=False)
+    if os.environ.get("REDISFLOW_SERVER", "").startswith("docker"):
+        monkeypatch.setenv("REDISFLOW_SERVER", "bundled")

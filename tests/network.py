@@ -10,7 +10,8 @@ from redisflow_lab.lab import Lab
 
 def address_of(lab: Lab) -> dict[str, Any]:
     settings = lab.redis.connection_pool.connection_kwargs
-    return {name: settings[name] for name in ("host", "port", "password")}
+    named = ("host", "port", "username", "password")
+    return {name: settings[name] for name in named if name in settings}
 
 
 class losing_answers_to:  # noqa: N801 - reads as a phrase

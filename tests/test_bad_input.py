@@ -113,13 +113,15 @@ def test_a_url_that_is_none_is_refused_without_its_password(
 
 def test_a_port_that_is_text_is_named() -> None:
     with pytest.raises((TypeError, ServerError), match=r"port.*'six'"):
-        Lab(port="six")  # type: ignore[arg-type]
+        Lab("own", port="six")  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("process_server")
 def test_any_name_of_a_folder_will_do(tmp_path: Path) -> None:
     Lab(data_dir=tmp_path / 'a "b"').close()
 
 
+@pytest.mark.usefixtures("process_server")
 def test_a_folder_in_use_is_refused(own_lab: Lab, closing: Callable[[Lab], Lab]) -> None:
     with pytest.raises(ServerError, match="in use"):
         closing(Lab(data_dir=own_lab.server.folder))  # type: ignore[attr-defined]

@@ -252,23 +252,23 @@ def test_any_client_will_do(lab: Lab, stream: str, settings: dict[str, object]) 
     ids=["stream deleted", "group destroyed"],
 )
 def test_a_group_that_vanishes_under_a_blocked_reader_is_made_again(
-    lab: Lab, stream: str, vanish: Callable[[Redis, str], object]
+    own_lab: Lab, stream: str, vanish: Callable[[Redis, str], object]
 ) -> None:
     handled: list[str] = []
     stop = StopEvent()
-    consumer = consumer_of(lab, stream, block_ms=500)
+    consumer = consumer_of(own_lab, stream, block_ms=500)
     thread = Thread(target=consumer.run, args=(collecting(handled),), kwargs={"stop": stop})
     thread.start()
     try:
         wait_until(
             lambda: any(
                 client["cmd"] == "xreadgroup" and "b" in client["flags"]
-                for client in lab.redis.client_list()
+                for client in own_lab.redis.client_list()
             ),
             "the consumer is blocked",
         )
-        vanish(lab.redis, stream)
-        written(lab, stream, 1)
+        vanish(own_lab.redis, stream)
+        written(own_lab, stream, 1)
         wait_until(lambda: handled == ["0"], "the new entry is handled")
     finally:
         stop.set()
@@ -407,7 +407,7 @@ def test_what_got_lost_on_its_way_is_found_by_replay(lab: Lab, stream: str) -> N
     consumer_of(lab, stream)
     with losing_answers_to(b"XREADGROUP", server["host"], server["port"]) as port:
         unlucky = RedisStreamConsumer(
-            Redis(host="127.0.0.1", port=port, password=server["password"]),
+            Redis(**{**server, "port": port}),
             stream,
             "billing",
             "alice",

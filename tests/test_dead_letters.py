@@ -90,7 +90,7 @@ def test_a_message_that_kills_its_consumer_is_given_up_and_no_neighbour_with_it(
 ) -> None:
     ids = write(lab, stream, "a", "kills", "b", "c")
     client = lab.redis
-    effects = f"effects:{stream}"
+    effects = f"{stream}:effects"
 
     def handle(delivery: Delivery) -> None:
         if delivery.message.content == "kills":

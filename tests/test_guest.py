@@ -163,6 +163,7 @@ def test_tls_works(host: Lab, be_guest_of, tmp_path: Path) -> None:
         guest.close()
 
 
+@pytest.mark.usefixtures("process_server")
 def test_a_unix_socket_works(host: Lab, be_guest_of, tmp_path: Path) -> None:
     with serving(host, tmp_path, "port 0", f"unixsocket {tmp_path}/redis.sock"):
         guest = be_guest_of(f"unix://{tmp_path}/redis.sock?db=0")
@@ -228,6 +229,7 @@ def test_no_tls_where_it_is_wanted(
     assert "If it wants TLS, write rediss:// instead" in said
 
 
+@pytest.mark.usefixtures("process_server")
 def test_a_server_of_a_cluster(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -72,7 +72,7 @@ def test_an_answer_that_is_lost_once_is_no_failure(
 ) -> None:
     server = address_of(lab)
     with losing_answers_to(command, server["host"], server["port"], times=1) as port:
-        unlucky = Redis(host="127.0.0.1", port=port, password=server["password"])
+        unlucky = Redis(**{**server, "port": port})
         handle_once(counting(stream), unlucky, f"{stream}:done")(delivery("1-0"))
     assert lab.redis.get(stream) == b"1"
 
@@ -88,7 +88,7 @@ def test_many_at_once_have_one_effect(lab: Lab, stream: str) -> None:
 
 
 def test_a_crash_before_the_ack_and_a_replay_have_one_effect(lab: Lab, stream: str) -> None:
-    client, invoices = lab.redis, f"invoices:{stream}"
+    client, invoices = lab.redis, f"{stream}:invoices"
 
     def bill(pipeline: Pipeline, delivery: Delivery) -> None:
         pipeline.rpush(invoices, delivery.message.content)
@@ -105,7 +105,7 @@ def test_a_crash_before_the_ack_and_a_replay_have_one_effect(lab: Lab, stream: s
 
 
 def test_a_crash_while_the_effect_is_queued_leaves_nothing(lab: Lab, stream: str) -> None:
-    client, invoices = lab.redis, f"invoices:{stream}"
+    client, invoices = lab.redis, f"{stream}:invoices"
 
     def die(pipeline: Pipeline, delivery: Delivery) -> None:
         pipeline.rpush(invoices, delivery.message.content)
@@ -175,9 +175,7 @@ def test_a_lost_answer_is_asked_for_again_and_nothing_is_written_twice(
         pytest.skip("this server does it the other way")
     server = address_of(lab)
     with losing_answers_to(command, server["host"], server["port"]) as port:
-        unlucky = RedisStreamProducer(
-            Redis(host="127.0.0.1", port=port, password=server["password"]), stream
-        )
+        unlucky = RedisStreamProducer(Redis(**{**server, "port": port}), stream)
         with pytest.raises(redis.ConnectionError):
             unlucky.publish(Message("web", "order 17"), key="17")
     assert lab.redis.xlen(stream) == 2

@@ -5,6 +5,7 @@ import base64
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.live import Watch
+from redisflow_lab.prefix import without_prefix
 
 
 def test_a_sample_is_one_row_a_group(lab: Lab, stream: str) -> None:
@@ -89,8 +90,9 @@ def test_marks_are_kept_in_order_and_told_in_the_alt_text(lab: Lab, stream: str)
     assert list(watch.marks["text"]) == ["alice stopped", "alice came back"]
     assert watch.marks["t_s"].is_monotonic_increasing
     assert len(watch.samples) == 2  # each mark takes a sample
+    name = without_prefix(stream)
     assert watch.plot().alt == (
-        f"Lag and pending of {stream}. billing: lag up to 0, in the end 0; pending in the "
+        f"Lag and pending of {name}. billing: lag up to 0, in the end 0; pending in the "
         "end 0. Marked: alice stopped; alice came back."
     )
 

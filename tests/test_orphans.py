@@ -12,10 +12,12 @@ from jupyter_client.manager import KernelManager
 
 from redisflow_lab.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("process_server")
+
 CELL = """
 import os, signal
 from redisflow_lab.lab import Lab
-lab = Lab()
+lab = Lab('own')
 runs, stopped = (lab.worker(name, print) for name in ("alice", "bob"))
 lab.wait_until(lambda: lab.redis.exists("orders"), "the first worker made its group")
 os.kill(stopped.pid, signal.SIGSTOP)

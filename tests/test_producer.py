@@ -74,7 +74,7 @@ def test_bad_arguments_are_refused_by_name(
 def test_a_write_whose_answer_is_lost_is_not_tried_again(lab: Lab, stream: str) -> None:
     server = address_of(lab)
     with losing_answers_to(b"XADD", server["host"], server["port"]) as port:
-        client = Redis(host="127.0.0.1", port=port, password=server["password"])  # retries: 10
+        client = Redis(**{**server, "port": port})  # retries: 10
         with pytest.raises(redis.ConnectionError):
             RedisStreamProducer(client, stream).publish(Message("web", "once"))
     assert stored(lab.redis, stream) == ["once"]
@@ -138,7 +138,7 @@ def test_the_producer_has_a_connection_of_its_own_that_never_retries(lab: Lab) -
 def test_a_batch_whose_answer_is_lost_is_not_written_again(lab: Lab, stream: str) -> None:
     server = address_of(lab)
     with losing_answers_to(b"XADD", server["host"], server["port"]) as port:
-        client = Redis(host="127.0.0.1", port=port, password=server["password"])
+        client = Redis(**{**server, "port": port})
         with pytest.raises(redis.ConnectionError):
             RedisStreamProducer(client, stream).publish_many(some(10))
     assert stored(lab.redis, stream) == [f"order {number}" for number in range(10)]

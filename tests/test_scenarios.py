@@ -34,7 +34,7 @@ def publish(lab: Lab, stream: str, *contents: str, producer: str = "web") -> lis
 
 
 def test_produce_and_consume_with_the_consumer_online(lab: Lab, stream: str) -> None:
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     alice = lab.worker("alice", billing_on(lab.redis, invoices), stream=stream)
     publish(lab, stream, "a", "b")
     alice.wait_for("acked", 2)
@@ -46,7 +46,7 @@ def test_produce_and_consume_with_the_consumer_online(lab: Lab, stream: str) -> 
 
 
 def test_messages_persist_while_the_consumer_is_offline(lab: Lab, stream: str) -> None:
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     bill = billing_on(lab.redis, invoices)
     publish(lab, stream, "a")
     first = lab.worker("alice", bill, stream=stream)
@@ -63,7 +63,7 @@ def test_messages_persist_while_the_consumer_is_offline(lab: Lab, stream: str) -
 def test_messages_stay_pending_when_a_consumer_is_killed_before_it_acknowledges(
     lab: Lab, stream: str
 ) -> None:
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     ids = publish(lab, stream, "a", "b", "c")
     bill = billing_on(lab.redis, invoices)
     alice = lab.worker("alice", bill, stream=stream, crash="before-ack", after=2)
@@ -75,7 +75,7 @@ def test_messages_stay_pending_when_a_consumer_is_killed_before_it_acknowledges(
 
 
 def test_pending_messages_are_replayed_and_new_ones_follow(lab: Lab, stream: str) -> None:
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     bill = billing_on(lab.redis, invoices)
     publish(lab, stream, "a", "b", "c")
     lab.worker("alice", bill, stream=stream, crash="before-ack").wait_end()
@@ -91,7 +91,7 @@ def test_pending_messages_are_replayed_and_new_ones_follow(lab: Lab, stream: str
 
 def test_one_of_two_producers_goes_offline_and_nothing_stops(lab: Lab, stream: str) -> None:
     """The producers are processes: workers that forward their own stream's entries."""
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     client = lab.redis
 
     def forward(delivery: Delivery) -> None:
@@ -113,7 +113,7 @@ def test_one_of_two_producers_goes_offline_and_nothing_stops(lab: Lab, stream: s
 def test_a_producer_goes_offline_and_the_consumer_restarts_together(
     lab: Lab, stream: str
 ) -> None:
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     bill = billing_on(lab.redis, invoices)
     publish(lab, stream, "w1", producer="web")
     publish(lab, stream, "m1", producer="mobile")
@@ -164,10 +164,10 @@ def test_each_crash_point_is_where_its_name_says(lab: Lab, stream: str) -> None:
     for crash, (invoiced, still_pending) in expected.items():
         key = f"{stream}:{crash}"
         publish(lab, key, "a")
-        bill = billing_on(lab.redis, f"invoices:{key}")
+        bill = billing_on(lab.redis, f"{key}:invoices")
         worker = lab.worker("alice", bill, stream=key, crash=crash)
         assert worker.wait_end() == signal.SIGKILL.name
-        found = (len(listed(lab, f"invoices:{key}")), len(lab.pending(key)))
+        found = (len(listed(lab, f"{key}:invoices")), len(lab.pending(key)))
         assert found == (invoiced, still_pending), crash
 
 
@@ -194,7 +194,7 @@ def producer_process(lab: Lab, stream: str, name: str) -> subprocess.Popen[bytes
 
 
 def test_a_producer_killed_while_it_writes_stops_nobody_else(lab: Lab, stream: str) -> None:
-    invoices = f"invoices:{stream}"
+    invoices = f"{stream}:invoices"
     alice = lab.worker("alice", billing_on(lab.redis, invoices), stream=stream)
     web, mobile = (producer_process(lab, stream, name) for name in ("web", "mobile"))
     try:

@@ -15,21 +15,28 @@ from redis.retry import Retry
 from redisflow_lab.lab import Lab
 from redisflow_lab.server import ServerError
 
+pytestmark = pytest.mark.usefixtures("process_server")
+
 
 def url_of(lab: Lab) -> tuple[str, str]:
     settings = lab.redis.connection_pool.connection_kwargs
     return f"redis://:{settings['password']}@127.0.0.1:{settings['port']}", settings["password"]
 
 
-def test_an_own_server_is_private(lab: Lab) -> None:
-    process = psutil.Process(lab.server.pid)  # type: ignore[attr-defined]
-    _, password = url_of(lab)
+def test_an_own_server_is_private(own_lab: Lab) -> None:
+    process = psutil.Process(own_lab.server.pid)  # type: ignore[attr-defined]
+    _, password = url_of(own_lab)
     listening = [c.laddr.ip for c in process.net_connections() if c.status == "LISTEN"]
     assert listening == ["127.0.0.1"]
     assert stat.S_IMODE(os.stat(Path(process.cwd()).parent).st_mode) == 0o700
     with pytest.raises(redis.AuthenticationError):
-        Redis(port=lab.server.port, retry=Retry(NoBackoff(), 0)).ping()  # type: ignore[attr-defined]
-    for shown in (repr(lab), str(lab.server), lab.server.label, " ".join(process.cmdline())):
+        Redis(port=own_lab.server.port, retry=Retry(NoBackoff(), 0)).ping()  # type: ignore[attr-defined]
+    for shown in (
+        repr(own_lab),
+        str(own_lab.server),
+        own_lab.server.label,
+        " ".join(process.cmdline()),
+    ):
         assert password not in shown
 
 
@@ -61,8 +68,8 @@ def test_close_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_named(lab: Lab) -> None:
-    port = lab.server.port  # type: ignore[attr-defined]
+def test_a_port_that_is_taken_is_named(own_lab: Lab) -> None:
+    port = own_lab.server.port  # type: ignore[attr-defined]
     with pytest.raises(ServerError, match=f"port {port} cannot be used.*free one"):
         Lab(port=port)
 
@@ -97,14 +104,14 @@ def test_a_server_that_does_not_start_is_quoted(
         Lab()
 
 
-def test_its_files_are_for_its_owner_only(lab: Lab) -> None:
-    folder = lab.server.folder  # type: ignore[attr-defined]
+def test_its_files_are_for_its_owner_only(own_lab: Lab) -> None:
+    folder = own_lab.server.folder  # type: ignore[attr-defined]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "server.conf").stat().st_mode) == 0o600
 
 
-def test_the_append_only_file_is_on_unless_told(lab: Lab) -> None:
-    assert lab.redis.config_get("appendonly") == {"appendonly": "yes"}
+def test_the_append_only_file_is_on_unless_told(own_lab: Lab) -> None:
+    assert own_lab.redis.config_get("appendonly") == {"appendonly": "yes"}
 
 
 def test_the_line_it_prints_names_the_server_and_no_password(
@@ -125,7 +132,7 @@ def test_a_folder_of_ones_own_is_kept_and_can_be_opened_again(tmp_path: Path) ->
         lab.close()
 
 
-def test_a_port_of_ones_choice_is_used(lab: Lab) -> None:
+def test_a_port_of_ones_choice_is_used(own_lab: Lab) -> None:
     first = Lab()
     port = first.server.port  # type: ignore[attr-defined]
     first.close()
@@ -170,6 +177,7 @@ def test_a_server_made_for_another_system_gives_way(
     foreign = tmp_path / "redis-server"
     foreign.write_text("#!/no/such/loader\n")
     foreign.chmod(0o755)
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     lab = Lab()
     assert "bundled" in lab.server.label
@@ -183,6 +191,7 @@ def test_a_server_on_path_that_is_too_old_gives_way_before_it_writes_anything(
     old = tmp_path / "redis-server"
     old.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=0:0'\n")
     old.chmod(0o755)
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     lab = Lab()
     lab.close()

@@ -154,7 +154,7 @@ def test_a_server_that_is_demoted_and_promoted_again(
     own_lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     """READONLY is what a client is told that is still connected to the old primary."""
-    primary = Lab()
+    primary = Lab("own")
     try:
         handled: list[str] = []
         write(own_lab, "a")
@@ -185,6 +185,7 @@ def test_a_server_that_is_demoted_and_promoted_again(
     ],
     ids=["too few replicas", "no snapshot"],
 )
+@pytest.mark.usefixtures("process_server")
 def test_a_server_that_refuses_to_write_is_waited_for(
     own_lab: Lab,
     caplog: pytest.LogCaptureFixture,

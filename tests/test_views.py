@@ -3,6 +3,7 @@
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.live import Watch
+from redisflow_lab.prefix import without_prefix
 
 
 def fill(lab: Lab, stream: str) -> None:
@@ -16,8 +17,9 @@ def fill(lab: Lab, stream: str) -> None:
 
 def test_tables_say_what_redis_says(lab: Lab, stream: str) -> None:
     fill(lab, stream)
+    name = without_prefix(stream)
     assert lab.stream(stream).to_dict("records") == [
-        {"stream": stream, "length": 5, "first_id": "1-0", "last_id": "5-0", "groups": 1}
+        {"stream": name, "length": 5, "first_id": "1-0", "last_id": "5-0", "groups": 1}
     ]
     assert lab.groups(stream).to_dict("records") == [
         {
@@ -88,7 +90,7 @@ def test_a_watch_keeps_its_samples_and_its_marks(lab: Lab, stream: str) -> None:
 
 
 def test_a_watch_of_nothing_is_empty(lab: Lab) -> None:
-    watch = Watch(lab.redis, "no such stream")
+    watch = Watch(lab.redis, lab.key("no such stream"))
     watch.sample()
     assert watch.samples.empty
     assert watch.plot().png.startswith(b"\x89PNG")

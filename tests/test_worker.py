@@ -80,26 +80,28 @@ def test_it_dies_the_second_time_it_gets_to_the_crash_point(
     client = lab.redis
 
     def count(_: Delivery) -> None:
-        client.incr(f"done:{stream}")
+        client.incr(f"{stream}:done")
 
     worker = lab.worker("alice", count, stream=stream, crash=crash, after=2)
     assert worker.wait_end() == "SIGKILL"
     assert worker.died
     assert list(worker.events["kind"]) == kinds[: 2 if crash == "after-delivery" else None]
-    assert int(client.get(f"done:{stream}") or 0) == done
+    assert int(client.get(f"{stream}:done") or 0) == done
     assert len(lab.pending(stream)) == pending
 
 
 def test_a_polite_stop_finishes_the_message_in_hand_only(lab: Lab, stream: str) -> None:
     RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "abcd")
     client = Redis(**address_of(lab), socket_timeout=30)
-    gate = f"gate:{stream}"
+    gate = f"{stream}:gate"
 
     def wait_at_the_gate(_: Delivery) -> None:
+        client.incr(f"{gate}:reached")
         client.blpop([gate], timeout=20)
 
     worker = lab.worker("alice", wait_at_the_gate, stream=stream, batch=3)
     worker.wait_for("delivered", 3)
+    lab.wait_until(lambda: client.exists(f"{gate}:reached"), "the first is in hand")
     os.kill(worker.pid, signal.SIGTERM)
     client.rpush(gate, "a", "b", "c")
     assert worker.wait_end() == "exit 0"
@@ -110,16 +112,16 @@ def test_a_polite_stop_finishes_the_message_in_hand_only(lab: Lab, stream: str) 
 
 def test_a_handler_may_use_a_client_of_any_configuration(lab: Lab, stream: str) -> None:
     text = Redis(**address_of(lab), decode_responses=True)
-    text.set(f"price:{stream}", "9 €")
+    text.set(f"{stream}:price", "9 €")
     RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
 
     def bill(delivery: Delivery) -> None:
-        text.set(f"bill:{stream}", delivery.message.content + str(text.get(f"price:{stream}")))
+        text.set(f"{stream}:bill", delivery.message.content + str(text.get(f"{stream}:price")))
 
     worker = lab.worker("alice", bill, stream=stream)
     worker.wait_for("acked", 1)
     worker.stop()
-    assert text.get(f"bill:{stream}") == "a9 €"
+    assert text.get(f"{stream}:bill") == "a9 €"
 
 
 def test_a_handler_that_raises_is_reported_and_the_worker_lives(lab: Lab, stream: str) -> None:

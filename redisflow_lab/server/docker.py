@@ -37,8 +37,9 @@ class DockerServer:
     appendonly: keep an append-only file (fsync every second)
     port:       on this machine; None takes a free one
 
-    Container and volume are removed on closing, and by a guard when this process is gone.
-    testcontainers' own guard, Ryuk, would be one more image to pull, and a second to wait.
+    Container and volume have one `name`. They are removed on closing, and by a guard when
+    this process is gone. testcontainers' own guard, Ryuk, would be one more image to pull,
+    and a second to wait.
 
     Raises UnusableServerError without an engine or the image, and ServerError when the port
     is taken or the server does not start.
@@ -51,9 +52,9 @@ class DockerServer:
     ) -> None:
         self.port = usable_port(port)
         self._password = secrets.token_urlsafe(16)
-        self._name = f"redisflow-{secrets.token_hex(6)}"  # of the container and its volume
+        self.name = f"redisflow-{secrets.token_hex(6)}"
         client = _engine()
-        self._guard = Guard(partial(_remove, self._name))
+        self._guard = Guard(partial(_remove, self.name))
         try:
             self._container = self._created(client, image, appendonly)
             self.start()
@@ -87,7 +88,7 @@ class DockerServer:
             raise ServerError(f"the container did not start. It said:\n{self._last_lines()}")
 
     def close(self) -> None:
-        _remove(self._name)
+        _remove(self.name)
         self._guard.dismiss()
 
     def _created(self, client: DockerClient, image: str, appendonly: bool) -> Container:
@@ -96,8 +97,8 @@ class DockerServer:
                 image,
                 ["redis-server", f"/{_CONF}"],
                 ports={f"{_PORT}/tcp": ("127.0.0.1", self.port)},
-                volumes={self._name: {"bind": "/data", "mode": "rw"}},
-                name=self._name,
+                volumes={self.name: {"bind": "/data", "mode": "rw"}},
+                name=self.name,
                 network="bridge",  # the one that publishes ports
             )
         except docker.errors.APIError as error:
