@@ -222,5 +222,5 @@ class Lab:
             "last delivered id": row["last-delivered-id"].decode(),
             "lag": known_lag(row["lag"], length),
             "pending": row["pending"],
-            "deliveries of pending": int(pending["deliveries"].sum()),
+            "deliveries of pending": sum(map(int, pending["deliveries"])),  # may pass 64 bits
         }

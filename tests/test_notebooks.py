@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -10,9 +11,11 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from redisflow_lab.chapters import reason_to_skip
 from redisflow_lab.waiting import wait_until
 
-CHAPTERS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = [
     "**What you'll do.**", "**What you'll learn**", "**What you'll need.**",
     "## Recap", "## In production", "## Next",
@@ -126,6 +129,8 @@ def test_executed_again_it_shows_as_much_and_leaves_nothing_behind(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nbval does not compare a cell whose stored outputs are missing; this does."""
+    if reason := reason_to_skip(path):
+        pytest.skip(reason)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
@@ -144,6 +149,17 @@ def test_executed_again_it_shows_as_much_and_leaves_nothing_behind(
     ):
         kinds = [output.output_type for output in stored.outputs]
         assert kinds == [output.output_type for output in cell.outputs], cell.source
+
+
+def test_a_chapter_that_needs_more_than_the_server_has_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "chapter.ipynb"
+    first = nbformat.v4.new_code_cell('lab = Lab(needs=["XADD", "XNOSUCH"])')
+    nbformat.write(nbformat.v4.new_notebook(cells=[first]), path)
+    before = path.read_bytes()
+    tool = [sys.executable, ROOT / "tools" / "execute_notebooks.py", path]
+    done = subprocess.run(tool, capture_output=True, text=True, check=True)
+    assert re.search("skipped chapter.ipynb: .* lacks .*: XNOSUCH", done.stdout)
+    assert path.read_bytes() == before
 
 
 def living_below(folder: Path) -> list[int]:

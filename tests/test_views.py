@@ -39,6 +39,24 @@ def test_tables_say_what_redis_says(lab: Lab, stream: str) -> None:
     assert 0 <= pending["idle_ms"][0] < 60_000
 
 
+def test_the_largest_delivery_counts_add_up(lab: Lab, stream: str) -> None:
+    """XNACK FATAL sets such a count; two of them are more than 64 bits hold."""
+    fill(lab, stream)
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=1)
+    most = 2**63 - 1
+    lab.redis.xclaim(
+        stream, "billing", "alice", 0, ["2-0", "3-0"], retrycount=most, justid=True
+    )
+    with lab.change(stream) as change:
+        pass
+    assert change.iloc[-1].tolist() == [
+        "deliveries of pending",
+        f"{2 * most}",
+        f"{2 * most}",
+        "0",
+    ]
+
+
 def test_a_lag_that_cannot_be_true_is_unknown(lab: Lab, stream: str) -> None:
     fill(lab, stream)
     lab.redis.xgroup_create(stream, "middle", id="3-0")

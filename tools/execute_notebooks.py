@@ -4,7 +4,8 @@
 
 A cell whose source did not change keeps its stored outputs if the new ones differ only in
 what notebooks/sanitize.cfg lets nbval overlook, or in the pixels of a picture. Clear a
-cell's outputs to have its picture drawn anew.
+cell's outputs to have its picture drawn anew. A chapter that needs more than the server has
+stays as it is.
 """
 
 import configparser
@@ -15,6 +16,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+
+from redisflow_lab.chapters import reason_to_skip
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 METADATA = {
@@ -95,6 +98,9 @@ def execute(path: Path) -> None:
 
 def main(paths: list[Path]) -> None:
     for path in paths or sorted(NOTEBOOKS.glob("*.ipynb")):
+        if reason := reason_to_skip(path):
+            print(f"skipped {path.name}: {reason}", flush=True)
+            continue
         print(f"executing {path.name} ...", flush=True)
         execute(path.resolve())
 
