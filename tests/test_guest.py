@@ -18,6 +18,7 @@ from redisflow_lab.process import Child
 from redisflow_lab.server import ServerError
 from redisflow_lab.server.ports import usable_port
 from redisflow_lab.waiting import wait_until
+from tools.matrix.guest import everything, furnish
 
 PASSWORD = "not to be shown"
 QUOTED = PASSWORD.replace(" ", "%20")
@@ -27,23 +28,7 @@ QUOTED = PASSWORD.replace(" ", "%20")
 def host() -> Iterator[Lab]:
     """Somebody's server, with keys of every type and a user for us."""
     host = Lab("own")
-    r = host.redis
-    r.set("somebody's", "value", ex=3_600)
-    r.hset("redisflowers", mapping={"a": "1", "b": "2"})  # nearly our prefix
-    r.rpush("redisflow", *range(200))
-    r.sadd("set", "a", "b")
-    r.zadd("sorted", {"a": 1.5})
-    r.xadd("orders", {"data": b"\x00"}, id="1-0")
-    r.xgroup_create("orders", "billing", id="0")
-    r.xreadgroup("billing", "alice", {"orders": ">"})
-    r.set(b"\xff\x00", b"\xff", px=3_600_000)
-    r.acl_setuser(
-        "learner",
-        enabled=True,
-        passwords=[f"+{PASSWORD}"],
-        keys=["redisflow:*"],
-        commands=["+@all", "-@dangerous"],
-    )
+    furnish(host.redis, PASSWORD)
     yield host
     host.close()
 
@@ -68,12 +53,6 @@ def url_of(host: Lab, user: str = f"learner:{QUOTED}", scheme: str = "redis") ->
     return f"{scheme}://{user}@127.0.0.1:{address_of(host)['port']}/0"
 
 
-def everything(host: Lab) -> dict[bytes, tuple[bytes | None, bool]]:
-    """Every key of the server, byte for byte, and whether it expires."""
-    keys = host.redis.keys()
-    return {key: (host.redis.dump(key), host.redis.ttl(key) > 0) for key in keys}
-
-
 def use(guest: Lab) -> None:
     """Write, consume in another process and look, as a chapter does."""
     orders = guest.key("orders")
@@ -86,14 +65,14 @@ def use(guest: Lab) -> None:
 
 
 def test_a_user_who_may_only_touch_our_keys_will_do(host: Lab, be_guest_of) -> None:
-    before = everything(host)
+    before = everything(host.redis)
     guest = be_guest_of(url_of(host))
     use(guest)
-    ours = set(everything(host)) - set(before)
+    ours = set(everything(host.redis)) - set(before)
     assert ours
     assert all(key.startswith(guest.key("").encode()) for key in ours)
     guest.close()
-    assert everything(host) == before
+    assert everything(host.redis) == before
 
 
 def test_two_guests_delete_their_own_keys_only(host: Lab, be_guest_of) -> None:
@@ -107,7 +86,7 @@ def test_two_guests_delete_their_own_keys_only(host: Lab, be_guest_of) -> None:
 
 
 def test_a_guest_that_is_killed_leaves_no_key(host: Lab) -> None:
-    before = everything(host)
+    before = everything(host.redis)
     code = (
         "from redisflow_lab.lab import Lab; lab = Lab(); lab.redis.set(lab.key('a'), 1); "
         "print('written', flush=True); input()"
@@ -123,9 +102,9 @@ def test_a_guest_that_is_killed_leaves_no_key(host: Lab) -> None:
         assert guest.stdout is not None
         assert "your URL" in guest.stdout.readline()
         assert guest.stdout.readline() == "written\n"
-        assert everything(host) != before
+        assert everything(host.redis) != before
         guest.send_signal(signal.SIGKILL)
-    wait_until(lambda: everything(host) == before, "its keys are gone")
+    wait_until(lambda: everything(host.redis) == before, "its keys are gone")
 
 
 def test_a_guest_neither_starts_nor_kills(host: Lab, be_guest_of) -> None:

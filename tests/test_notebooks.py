@@ -14,6 +14,8 @@ from nbformat import NotebookNode
 from redisflow_lab.chapters import reason_to_skip
 from redisflow_lab.waiting import wait_until
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECTIONS = [

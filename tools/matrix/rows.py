@@ -1,0 +1,101 @@
+"""The rows of the matrix: which server, which Python, which packages."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import docker
+import docker.errors
+
+from redisflow_lab.server import choice
+from redisflow_lab.server.docker import IMAGE
+from tools.matrix.environments import ROOT, MissingError, environment
+from tools.matrix.guest import visited
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the tests and the chapters.
+
+    wanted:   how the server is had; shown until it has said its name
+    python:   the version
+    packages: "locked", "lowest" or "newest"
+    server:   makes it ready, and yields what the environment must say to get it
+    whole:    whether the tests run that depend on no server
+    """
+
+    wanted: str
+    server: Callable[[], AbstractContextManager[Mapping[str, str]]]
+    python: str = HERE
+    packages: str = "locked"
+    whole: bool = False
+
+    def interpreter(self) -> Path:
+        """The one that runs it. Raises MissingError."""
+        if (self.python, self.packages) == (HERE, "locked"):
+            return Path(sys.executable)
+        return environment(self.python, self.packages)
+
+
+def all_rows() -> list[Row]:
+    """Every row there is on this machine or could be, the plainest first."""
+    found = [Path(path).parent for path in [shutil.which("redis-server")] if path]
+    fetched = sorted(path.parent for path in ROOT.glob("build/redis*/redis-server"))
+    return [
+        Row("bundled", bundled, whole=True),
+        *(Row(_short(folder), partial(on_path, folder)) for folder in [*found, *fetched]),
+        *([] if fetched else [Row("redis-server", none_fetched)]),
+        Row("Docker", in_docker),
+        Row("a URL", partial(foreign, [*found, *fetched])),
+        *(Row("bundled", bundled, python, whole=True) for python in PYTHONS if python != HERE),
+        Row("bundled", bundled, PYTHONS[0], "lowest", whole=True),
+        Row("bundled", bundled, PYTHONS[-1], "newest", whole=True),
+    ]
+
+
+@contextmanager
+def bundled() -> Iterator[Mapping[str, str]]:
+    yield {"REDISFLOW_SERVER": "bundled"}
+
+
+@contextmanager
+def on_path(folder: Path) -> Iterator[Mapping[str, str]]:
+    yield {"REDISFLOW_SERVER": "path", "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+def none_fetched() -> AbstractContextManager[Mapping[str, str]]:
+    raise MissingError("none in build; `make redis8` gets one")
+
+
+@contextmanager
+def in_docker() -> Iterator[Mapping[str, str]]:
+    """The pinned image, or the one that REDISFLOW_SERVER names: docker:redis:8.10.2."""
+    named = os.environ.get("REDISFLOW_SERVER", "")
+    server = named if named.startswith("docker:") else f"docker:{IMAGE}"
+    try:
+        docker.from_env().images.get(server.removeprefix("docker:"))
+    except docker.errors.ImageNotFound as error:
+        raise MissingError(f"{error.explanation}; `docker pull` gets it") from None
+    except docker.errors.DockerException as error:
+        raise MissingError(f"no Docker engine answers: {error}") from None
+    yield {"REDISFLOW_SERVER": server}
+
+
+@contextmanager
+def foreign(folders: list[Path]) -> Iterator[Mapping[str, str]]:
+    """As a guest, on the last of these servers or the bundled one."""
+    binary = folders[-1] / "redis-server" if folders else choice.bundled()
+    with visited(binary) as url:
+        yield {"REDISFLOW_URL": url, "REDISFLOW_SERVER": ""}
+
+
+def _short(folder: Path) -> str:
+    return str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else str(folder)

@@ -1,0 +1,121 @@
+"""One row: the tests, the chapters, and what came of them."""
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tools.matrix.environments import FOLDER, ROOT, MissingError
+from tools.matrix.guest import BadGuestError
+from tools.matrix.rows import Row
+
+LIMIT_S = 1_800
+"""How long the tests or the chapters of one row may take."""
+
+_SAY = "from redisflow_lab.lab import Lab; lab = Lab(); lab.close()"
+
+
+@dataclass(frozen=True)
+class Count:
+    """passed, skipped and failed: tests, or chapters as wholes."""
+
+    passed: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    def __str__(self) -> str:
+        named = {"skipped": self.skipped, "FAILED": self.failed}
+        more = [f"{number} {name}" for name, number in named.items() if number]
+        return ", ".join([f"{self.passed} passed", *more])
+
+
+@dataclass(frozen=True)
+class Result:
+    """server: its name, or how it would have been had; problem: what else went wrong."""
+
+    server: str
+    python: str
+    packages: str
+    tests: Count
+    chapters: Count
+    seconds: float
+    problem: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not (self.problem or self.tests.failed or self.chapters.failed)
+
+
+def run(row: Row, number: int) -> Result | MissingError:
+    """Run one row. What pytest prints goes to the terminal."""
+    began = time.monotonic()
+    server, tests, chapters, problem = row.wanted, Count(), Count(), ""
+    try:
+        python = row.interpreter()
+        with row.server() as named:
+            environment = {**os.environ, "REDISFLOW_URL": "", **named}
+            server = _name(python, environment)
+            print(f"== {server}, Python {row.python}, {row.packages} packages", flush=True)
+            marked = () if row.whole else ("-m", "not once")
+            report = FOLDER / f"{number}-tests.xml"
+            tests = _tests(_pytest(python, environment, report, "tests", *marked))
+            report = FOLDER / f"{number}-chapters.xml"
+            chapters = _chapters(_pytest(python, environment, report, "--nbval", "notebooks"))
+    except MissingError as reason:
+        return reason
+    except (BadGuestError, subprocess.SubprocessError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    seconds = time.monotonic() - began
+    return Result(server, row.python, row.packages, tests, chapters, seconds, problem)
+
+
+def _name(python: Path, environment: Mapping[str, str]) -> str:
+    said = subprocess.run(
+        [python, "-c", _SAY],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return said.stdout.strip().removeprefix("The lab runs on ").removesuffix(".")
+
+
+def _pytest(
+    python: Path, environment: Mapping[str, str], report: Path, *arguments: str
+) -> ElementTree.Element:
+    """The report of one run of pytest."""
+    report.unlink(missing_ok=True)
+    subprocess.run(
+        [python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments],
+        cwd=ROOT, env=environment, check=False, timeout=LIMIT_S,
+    )  # fmt: skip
+    if not report.exists():
+        raise subprocess.SubprocessError(f"pytest {' '.join(arguments)} ended without a report")
+    return ElementTree.parse(report).getroot()
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "passed" if case.find("skipped") is None else "skipped"
+
+
+def _counted(outcomes: Sequence[str]) -> Count:
+    return Count(*(outcomes.count(name) for name in ("passed", "skipped", "failed")))
+
+
+def _tests(report: ElementTree.Element) -> Count:
+    return _counted([_outcome(case) for case in report.iter("testcase")])
+
+
+def _chapters(report: ElementTree.Element) -> Count:
+    """A chapter passed when each of its cells did, and was skipped when none was run."""
+    outcomes: dict[str, set[str]] = {}
+    for case in report.iter("testcase"):
+        chapter = case.get("classname") or case.get("name") or ""
+        outcomes.setdefault(chapter, set()).add(_outcome(case))
+    worst = [
+        next(name for name in ("failed", "skipped", "passed") if name in found)
+        for found in outcomes.values()
+    ]
+    return _counted(worst)
