@@ -61,9 +61,11 @@ def run(row: Row, number: int) -> Result | MissingError:
             print(f"== {server}, Python {row.python}, {row.packages} packages", flush=True)
             marked = () if row.whole else ("-m", "not once")
             report = FOLDER / f"{number}-tests.xml"
-            tests = _tests(_pytest(python, environment, report, "tests", *marked))
+            tests = tests_of(report_of(python, environment, report, "tests", *marked))
             report = FOLDER / f"{number}-chapters.xml"
-            chapters = _chapters(_pytest(python, environment, report, "--nbval", "notebooks"))
+            chapters = chapters_of(
+                report_of(python, environment, report, "--nbval", "notebooks")
+            )
     except MissingError as reason:
         return reason
     except (BadGuestError, subprocess.SubprocessError) as error:
@@ -75,23 +77,25 @@ def run(row: Row, number: int) -> Result | MissingError:
 def _name(python: Path, environment: Mapping[str, str]) -> str:
     said = subprocess.run(
         [python, "-c", _SAY],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60,
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+    if said.returncode:
+        raise subprocess.SubprocessError(said.stderr.strip().splitlines()[-1])
     return said.stdout.strip().removeprefix("The lab runs on ").removesuffix(".")
 
 
-def _pytest(
-    python: Path, environment: Mapping[str, str], report: Path, *arguments: str
+def report_of(
+    python: Path, environment: Mapping[str, str], file: Path, *arguments: str
 ) -> ElementTree.Element:
-    """The report of one run of pytest."""
-    report.unlink(missing_ok=True)
+    """What pytest with these arguments reported into this file. It prints as usual."""
+    file.unlink(missing_ok=True)
     subprocess.run(
-        [python, "-m", "pytest", "-q", f"--junitxml={report}", *arguments],
+        [python, "-m", "pytest", "-q", f"--junitxml={file}", *arguments],
         cwd=ROOT, env=environment, check=False, timeout=LIMIT_S,
     )  # fmt: skip
-    if not report.exists():
+    if not file.exists():
         raise subprocess.SubprocessError(f"pytest {' '.join(arguments)} ended without a report")
-    return ElementTree.parse(report).getroot()
+    return ElementTree.parse(file).getroot()
 
 
 def _outcome(case: ElementTree.Element) -> str:
@@ -104,11 +108,11 @@ def _counted(outcomes: Sequence[str]) -> Count:
     return Count(*(outcomes.count(name) for name in ("passed", "skipped", "failed")))
 
 
-def _tests(report: ElementTree.Element) -> Count:
+def tests_of(report: ElementTree.Element) -> Count:
     return _counted([_outcome(case) for case in report.iter("testcase")])
 
 
-def _chapters(report: ElementTree.Element) -> Count:
+def chapters_of(report: ElementTree.Element) -> Count:
     """A chapter passed when each of its cells did, and was skipped when none was run."""
     outcomes: dict[str, set[str]] = {}
     for case in report.iter("testcase"):

@@ -1,0 +1,50 @@
+"""The matrix counts whole chapters, and what was not run never as passed."""
+
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tools.matrix.environments import MissingError
+from tools.matrix.rows import Row
+from tools.matrix.run import Count, chapters_of, report_of, run
+
+pytestmark = pytest.mark.once
+
+
+def missing() -> nullcontext[dict[str, str]]:
+    raise MissingError("apt install it")
+
+
+def test_a_server_that_cannot_be_had_has_no_result() -> None:
+    result = run(Row("another Redis", missing), 0)
+    assert isinstance(result, MissingError)
+    assert str(result) == "apt install it"
+
+
+def test_a_server_that_does_not_work_is_a_failure() -> None:
+    result = run(Row("broken", lambda: nullcontext({"REDISFLOW_SERVER": "memcached"})), 0)
+    assert not isinstance(result, MissingError)
+    assert not result.good
+    assert "memcached" in result.problem
+
+
+def test_a_chapter_that_is_skipped_has_not_passed(tmp_path: Path) -> None:
+    chapters = [f"notebooks/{name}.ipynb" for name in ("00_start_here", "10_redis_8_streams")]
+    environment = {**os.environ, "REDISFLOW_SERVER": "bundled", "REDISFLOW_URL": ""}
+    report = report_of(
+        Path(sys.executable), environment, tmp_path / "report.xml", "--nbval", *chapters
+    )
+    assert chapters_of(report) == Count(passed=1, skipped=1)
+
+
+@pytest.mark.parametrize("wrong", ["failure", "error"])
+def test_a_chapter_with_one_bad_cell_has_failed(wrong: str) -> None:
+    report = ElementTree.fromstring(
+        f'<suite><testcase classname="01"/><testcase classname="01"><{wrong}/></testcase>'
+        '<testcase classname="02"/></suite>'
+    )
+    assert chapters_of(report) == Count(passed=1, failed=1)
