@@ -12,7 +12,7 @@ from jupyter_client.manager import KernelManager
 
 from redisflow_lab.waiting import wait_until
 
-pytestmark = pytest.mark.usefixtures("process_server")
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("process_server")]
 
 CELL = """
 import os, signal

@@ -29,7 +29,7 @@ class Row:
     python:   the version
     packages: "locked", "lowest" or "newest"
     server:   makes it ready, and yields what the environment must say to get it
-    whole:    whether the tests run that depend on no server
+    whole:    whether the tests run, too, that are the same on every server
     """
 
     wanted: str
