@@ -44,6 +44,22 @@ def in_docker() -> Iterator[Lab]:
     lab.close()
 
 
+@pytest.fixture
+def altered() -> Iterator[Callable[[str], str]]:
+    """A function that makes an image with one more line of a Dockerfile, and names it."""
+    engine = docker.from_env()
+    name = f"redisflow-altered:{os.getpid()}"
+
+    def altered(line: str) -> str:
+        container = engine.containers.create(WANTED)
+        container.commit(*name.split(":"), changes=line)
+        container.remove(v=True)
+        return name
+
+    yield altered
+    engine.images.remove(name)
+
+
 def left(name: str) -> list[str]:
     """Which of the container and the volume of this name there are."""
     engine = docker.from_env()
@@ -124,6 +140,32 @@ def test_a_kernel_that_is_killed_leaves_neither(state: str) -> None:
         assert left(name) == [name, name]
         kernel.send_signal(signal.SIGKILL)
     wait_until(lambda: left(name) == [], "container and volume are gone", timeout_s=20)
+
+
+@needs_an_engine
+def test_a_kernel_that_is_killed_while_it_closes_leaves_neither() -> None:
+    """The engine refuses the guard what it is removing already."""
+    code = (
+        "import os, signal, threading; from redisflow_lab.lab import Lab; "
+        f"lab = Lab({f'docker:{WANTED}'!r}); print(lab.server.name, flush=True); "
+        "threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start(); lab.close()"
+    )
+    kernel = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert kernel.returncode == -signal.SIGKILL
+    name = kernel.stdout.split()[-1]
+    wait_until(lambda: left(name) == [], "container and volume are gone", timeout_s=20)
+    assert kernel.stderr == ""
+
+
+@needs_an_engine
+def test_a_volume_that_the_image_asks_for_goes_too(altered: Callable[[str], str]) -> None:
+    lab = Lab(f"docker:{altered('VOLUME /elsewhere')}")
+    container = lab.server._container  # type: ignore[attr-defined]
+    container.reload()
+    names = [mount["Name"] for mount in container.attrs["Mounts"]]
+    assert len(names) == 2
+    lab.close()
+    assert [left(name) for name in names] == [[], []]
 
 
 @needs_an_engine
