@@ -169,6 +169,18 @@ def test_a_volume_that_the_image_asks_for_goes_too(altered: Callable[[str], str]
 
 
 @needs_an_engine
+def test_what_is_down_or_gone_can_be_killed_and_shown(in_docker: Lab) -> None:
+    for _ in range(2):
+        in_docker.server.kill()
+    assert repr(in_docker).endswith("down>>")
+    in_docker.close()
+    in_docker.server.kill()
+    assert repr(in_docker).endswith("down>>")
+    with pytest.raises(ServerError, match="did not start: No such container"):
+        in_docker.server.start()
+
+
+@needs_an_engine
 def test_a_worker_works_there(in_docker: Lab) -> None:
     RedisStreamProducer(in_docker.redis, "orders").publish(Message("web", "1 x Dune"))
     worker = in_docker.worker("alice", lambda _: None)
@@ -188,6 +200,13 @@ def test_a_worker_works_there(in_docker: Lab) -> None:
 def test_what_cannot_be_is_said(asked: Callable[[], Lab], said: str) -> None:
     with pytest.raises(ServerError, match=f"(?s){said}"):
         asked()
+
+
+@needs_an_engine
+def test_an_image_without_a_server_is_named(altered: Callable[[str], str]) -> None:
+    image = altered("ENV PATH=/nowhere")
+    with pytest.raises(ServerError, match=r'(?s)did not start: .*"redis-server".* not found'):
+        Lab(f"docker:{image}")
 
 
 def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

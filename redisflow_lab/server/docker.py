@@ -70,7 +70,10 @@ class DockerServer:
 
     @property
     def running(self) -> bool:
-        self._container.reload()
+        try:
+            self._container.reload()
+        except docker.errors.NotFound:  # it was closed, or somebody removed it
+            return False
         return bool(self._container.status == "running")
 
     def connect(self) -> Redis:
@@ -78,13 +81,17 @@ class DockerServer:
 
     def kill(self) -> None:
         """`docker kill`, which is SIGKILL: no shutdown, no last snapshot, no last fsync."""
-        wait_until_writes_are_out(self.connect())
-        self._container.kill()
-        self._container.wait()
+        if self.running:
+            wait_until_writes_are_out(self.connect())
+            self._container.kill()
+            self._container.wait()
 
     def start(self) -> None:
         """Start on the data that is there, and return when it answers."""
-        self._container.start()
+        try:
+            self._container.start()
+        except docker.errors.APIError as error:
+            raise ServerError(f"the container did not start: {error.explanation}") from None
         wait_for_answer(self.connect(), lambda: self.running, self._last_lines)
         if not self.running:
             raise ServerError(f"the container did not start. It said:\n{self._last_lines()}")
