@@ -171,6 +171,19 @@ def test_a_lab_that_cannot_be_had_leaves_nothing(
     assert left <= before
 
 
+@pytest.mark.parametrize("wanted", ["own:x", "path:/usr/bin/redis-server", "bundled:9"])
+def test_only_docker_takes_more_than_a_word(wanted: str) -> None:
+    with pytest.raises(ServerError, match=f"{wanted}: only docker takes more"):
+        Lab(wanted)
+
+
+@pytest.mark.parametrize("wanted", ["redis://web:secret@host", "web:secret@host:6379"])
+def test_a_url_in_the_wrong_place_is_not_shown(wanted: str) -> None:
+    with pytest.raises(ServerError, match=r"is unknown; .*REDISFLOW_URL") as refused:
+        Lab(wanted)
+    assert "secret" not in str(refused.value)
+
+
 def test_a_server_made_for_another_system_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
