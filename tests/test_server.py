@@ -184,6 +184,11 @@ def test_a_url_in_the_wrong_place_is_not_shown(wanted: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+def test_needs_are_several() -> None:
+    with pytest.raises(TypeError, match=r"needs must be a list of names, not 'XADD'"):
+        Lab(needs="XADD")
+
+
 def test_a_server_made_for_another_system_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
