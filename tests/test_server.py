@@ -189,6 +189,22 @@ def test_needs_are_several() -> None:
         Lab(needs="XADD")
 
 
+def test_a_server_that_does_not_answer_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "redis-server"
+    silent.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exec echo 'Redis server v=7.2.0'\n"
+        "echo lost in thought\nexec sleep 60\n"
+    )
+    silent.chmod(0o755)
+    monkeypatch.setattr("redisflow_lab.server.private._START_S", 0.5)
+    monkeypatch.setenv("REDISFLOW_SERVER", "path")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ServerError, match=r"not: the server answers. lost in thought"):
+        Lab()
+
+
 def test_a_server_made_for_another_system_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
