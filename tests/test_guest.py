@@ -275,6 +275,23 @@ def test_what_an_old_or_a_starting_server_answers(
         server.shutdown()
 
 
+def test_a_server_that_is_gone_keeps_the_keys_and_it_is_said(
+    host: Lab, be_guest_of, capfd: pytest.CaptureFixture[str]
+) -> None:
+    guest = be_guest_of(url_of(host))
+    guest.redis.set(guest.key("a"), 1)
+    host.server.kill()
+    said = f"the keys that begin with {guest.key('')} could not be deleted: "
+    with pytest.raises(ServerError, match=said):
+        guest.close()
+    process = guest.server._guard._process  # type: ignore[attr-defined]
+    process.stdin.close()  # as when the kernel ends
+    process.wait()
+    printed = capfd.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
+
+
 class serving:  # noqa: N801 - reads as a phrase
     """A server with settings that a lab's never has, of the same make as the host's."""
 

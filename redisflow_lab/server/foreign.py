@@ -62,6 +62,7 @@ class ForeignServer:
         raise ServerError(f"{self.label} is not ours to start; it runs")
 
     def close(self) -> None:
+        """Delete our keys. Raises ServerError if it cannot; the guard tries it once more."""
         if not self._guard.dismissed:
             _delete_keys(self._url, self.prefix)
             self._guard.dismiss()
@@ -87,10 +88,15 @@ def _check_options(client: Redis) -> None:
 
 
 def _delete_keys(url: str, prefix: str) -> None:
-    with _connect(url) as client:
-        keys: Iterator[bytes] = client.scan_iter(match=f"{prefix}*", count=1_000)
-        for key in keys:
-            client.unlink(key)
+    try:
+        with _connect(url) as client:
+            keys: Iterator[bytes] = client.scan_iter(match=f"{prefix}*", count=1_000)
+            for key in keys:
+                client.unlink(key)
+    except redis.RedisError as error:
+        raise ServerError(
+            f"the keys that begin with {prefix} could not be deleted: {error}"
+        ) from None
 
 
 def _tried_out(client: Redis, prefix: str) -> Identity:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from redisflow_lab.server.interface import ServerError
+
 
 class Guard:
     """A process that calls `task` when this object or this process is gone, however it ended.
@@ -43,4 +45,7 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     task: Callable[[], None] = pickle.load(sys.stdin.buffer)
     if not sys.stdin.buffer.read(1):  # the end of the file, and no word before it
-        task()
+        try:
+            task()
+        except ServerError as error:  # a traceback would help nobody: the kernel is gone
+            sys.exit(str(error))
