@@ -1,5 +1,6 @@
 """Manners on a server that somebody else runs, and what is said when it will not do."""
 
+import gc
 import os
 import re
 import signal
@@ -106,6 +107,19 @@ def test_a_guest_that_is_killed_leaves_no_key(host: Lab) -> None:
         assert guest.stdout.readline() == "written\n"
         assert everything(host.redis) != before
         guest.send_signal(signal.SIGKILL)
+    wait_until(lambda: everything(host.redis) == before, "its keys are gone")
+
+
+def test_a_guest_that_is_forgotten_leaves_no_key(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(host.redis)
+    monkeypatch.setenv("REDISFLOW_URL", url_of(host))
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
+    guest = Lab()
+    guest.redis.set(guest.key("a"), 1)
+    del guest
+    gc.collect()
     wait_until(lambda: everything(host.redis) == before, "its keys are gone")
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from weakref import finalize
 
 from redisflow_lab.server.interface import ServerError
 
@@ -25,6 +26,8 @@ class Guard:
         )
         assert self._process.stdin is not None
         self._pipe = self._process.stdin
+        # Popen keeps itself, and the pipe, while its process runs.
+        finalize(self, self._pipe.close)
         self._pipe.write(pickle.dumps(task))
         self._pipe.flush()
 
