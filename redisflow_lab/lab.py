@@ -62,6 +62,8 @@ class Lab:
         port: int | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
+        if isinstance(needs, str):  # a sequence of names as well, of one letter each
+            raise TypeError(f"needs must be a list of names, not {needs!r}")
         try:
             self._folder = PrivateFolder()
         except OSError as error:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from weakref import finalize
 
 # The shell becomes the program (exec), so its pid and exit status are the program's own.
 # Before that it leaves a guard behind, which reads from a pipe that only this process
@@ -63,6 +64,9 @@ class Child:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        assert self._process.stdin is not None
+        # Popen keeps itself, and the pipe, while its process runs.
+        finalize(self, self._process.stdin.close)
 
     @property
     def running(self) -> bool:

@@ -44,6 +44,22 @@ def in_docker() -> Iterator[Lab]:
     lab.close()
 
 
+@pytest.fixture
+def altered() -> Iterator[Callable[[str], str]]:
+    """A function that makes an image with one more line of a Dockerfile, and names it."""
+    engine = docker.from_env()
+    name = f"redisflow-altered:{os.getpid()}"
+
+    def altered(line: str) -> str:
+        container = engine.containers.create(WANTED)
+        container.commit(*name.split(":"), changes=line)
+        container.remove(v=True)
+        return name
+
+    yield altered
+    engine.images.remove(name)
+
+
 def left(name: str) -> list[str]:
     """Which of the container and the volume of this name there are."""
     engine = docker.from_env()
@@ -127,6 +143,44 @@ def test_a_kernel_that_is_killed_leaves_neither(state: str) -> None:
 
 
 @needs_an_engine
+def test_a_kernel_that_is_killed_while_it_closes_leaves_neither() -> None:
+    """The engine refuses the guard what it is removing already."""
+    code = (
+        "import os, signal, threading; from redisflow_lab.lab import Lab; "
+        f"lab = Lab({f'docker:{WANTED}'!r}); print(lab.server.name, flush=True); "
+        "threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start(); lab.close()"
+    )
+    kernel = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert kernel.returncode == -signal.SIGKILL
+    name = kernel.stdout.split()[-1]
+    wait_until(lambda: left(name) == [], "container and volume are gone", timeout_s=20)
+    assert kernel.stderr == ""
+
+
+@needs_an_engine
+def test_a_volume_that_the_image_asks_for_goes_too(altered: Callable[[str], str]) -> None:
+    lab = Lab(f"docker:{altered('VOLUME /elsewhere')}")
+    container = lab.server._container  # type: ignore[attr-defined]
+    container.reload()
+    names = [mount["Name"] for mount in container.attrs["Mounts"]]
+    assert len(names) == 2
+    lab.close()
+    assert [left(name) for name in names] == [[], []]
+
+
+@needs_an_engine
+def test_what_is_down_or_gone_can_be_killed_and_shown(in_docker: Lab) -> None:
+    for _ in range(2):
+        in_docker.server.kill()
+    assert repr(in_docker).endswith("down>>")
+    in_docker.close()
+    in_docker.server.kill()
+    assert repr(in_docker).endswith("down>>")
+    with pytest.raises(ServerError, match="did not start: No such container"):
+        in_docker.server.start()
+
+
+@needs_an_engine
 def test_a_worker_works_there(in_docker: Lab) -> None:
     RedisStreamProducer(in_docker.redis, "orders").publish(Message("web", "1 x Dune"))
     worker = in_docker.worker("alice", lambda _: None)
@@ -146,6 +200,13 @@ def test_a_worker_works_there(in_docker: Lab) -> None:
 def test_what_cannot_be_is_said(asked: Callable[[], Lab], said: str) -> None:
     with pytest.raises(ServerError, match=f"(?s){said}"):
         asked()
+
+
+@needs_an_engine
+def test_an_image_without_a_server_is_named(altered: Callable[[str], str]) -> None:
+    image = altered("ENV PATH=/nowhere")
+    with pytest.raises(ServerError, match=r'(?s)did not start: .*"redis-server".* not found'):
+        Lab(f"docker:{image}")
 
 
 def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

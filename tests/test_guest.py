@@ -1,5 +1,6 @@
 """Manners on a server that somebody else runs, and what is said when it will not do."""
 
+import gc
 import os
 import re
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
 
 import pytest
 from network import address_of
@@ -104,6 +107,19 @@ def test_a_guest_that_is_killed_leaves_no_key(host: Lab) -> None:
         assert guest.stdout.readline() == "written\n"
         assert everything(host.redis) != before
         guest.send_signal(signal.SIGKILL)
+    wait_until(lambda: everything(host.redis) == before, "its keys are gone")
+
+
+def test_a_guest_that_is_forgotten_leaves_no_key(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = everything(host.redis)
+    monkeypatch.setenv("REDISFLOW_URL", url_of(host))
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
+    guest = Lab()
+    guest.redis.set(guest.key("a"), 1)
+    del guest
+    gc.collect()
     wait_until(lambda: everything(host.redis) == before, "its keys are gone")
 
 
@@ -226,8 +242,68 @@ def test_a_replica(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in ("localhost:6379", f"http://:{QUOTED}@localhost", "redis://localhost:port"):
+    for wrong in (
+        "localhost:6379",
+        f"http://:{QUOTED}@localhost",
+        "redis://localhost:port",
+        "redis://learner:1234#5@localhost",  # else a part of the password would be a port
+    ):
         assert "is no Redis URL" in refusal(wrong, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("wings=yes", "has a wrong option: .*'wings'"),
+        ("protocol=9", "has a wrong option: .*must be"),
+        ("decode_responses=True", "sets decode_responses, .* Leave it out"),
+    ],
+)
+def test_an_option_that_cannot_act_is_refused(
+    host: Lab, monkeypatch: pytest.MonkeyPatch, option: str, said: str
+) -> None:
+    assert re.search(said, refusal(f"{url_of(host)}?{option}", monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("-ERR unknown command `HELLO`, with args", "is older than Redis 6.0; 7.0 is the old"),
+        ("-LOADING Redis is loading the dataset", "is still loading its data. Try again"),
+    ],
+)
+def test_what_an_old_or_a_starting_server_answers(
+    monkeypatch: pytest.MonkeyPatch, answer: str, said: str
+) -> None:
+    """Neither can be had when it is wanted, so only their answer is here."""
+
+    class Answering(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.connection.recv(65_536):
+                self.wfile.write(f"{answer}\r\n".encode())
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever).start()
+        port = server.server_address[1]
+        assert said in refusal(f"redis://127.0.0.1:{port}", monkeypatch)
+        server.shutdown()
+
+
+def test_a_server_that_is_gone_keeps_the_keys_and_it_is_said(
+    host: Lab, be_guest_of, capfd: pytest.CaptureFixture[str]
+) -> None:
+    guest = be_guest_of(url_of(host))
+    guest.redis.set(guest.key("a"), 1)
+    host.server.kill()
+    said = f"the keys that begin with {guest.key('')} could not be deleted: "
+    with pytest.raises(ServerError, match=said):
+        guest.close()
+    process = guest.server._guard._process  # type: ignore[attr-defined]
+    process.stdin.close()  # as when the kernel ends
+    process.wait()
+    printed = capfd.readouterr().err
+    assert said in printed
+    assert "Traceback" not in printed
 
 
 class serving:  # noqa: N801 - reads as a phrase

@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from subprocess import SubprocessError
 from xml.etree import ElementTree
 
 import pytest
@@ -30,6 +31,29 @@ def test_a_server_that_does_not_work_is_a_failure() -> None:
     assert not isinstance(result, MissingError)
     assert not result.good
     assert "memcached" in result.problem
+
+
+def gone() -> nullcontext[dict[str, str]]:
+    raise ConnectionError("the host went away")
+
+
+def test_a_row_that_crashes_is_a_failed_one_and_no_more() -> None:
+    result = run(Row("somebody's", gone), 0)
+    assert not isinstance(result, MissingError)
+    assert not result.good
+    assert result.problem == "ConnectionError: the host went away"
+
+
+@pytest.mark.parametrize("status", [2, 3, 5])
+def test_a_run_that_ended_early_does_not_count(tmp_path: Path, status: int) -> None:
+    """Its report names no failure."""
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\necho "<testsuites/>" > {tmp_path}/report.xml\nexit {status}\n'
+    )
+    python.chmod(0o755)
+    with pytest.raises(SubprocessError, match=f"pytest tests ended with {status}"):
+        report_of(python, {}, tmp_path / "report.xml", "tests")
 
 
 def test_a_chapter_that_is_skipped_has_not_passed(tmp_path: Path) -> None:

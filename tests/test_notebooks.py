@@ -1,6 +1,7 @@
 """What every chapter must be, beside equal outputs: whole, executed, readable, tidy."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,39 @@ def test_a_chapter_that_needs_more_than_the_server_has_stays_as_it_is(tmp_path: 
     done = subprocess.run(tool, capture_output=True, text=True, check=True)
     assert re.search("skipped chapter.ipynb: .* lacks .*: XNOSUCH", done.stdout)
     assert path.read_bytes() == before
+
+
+def outcome(folder: Path, *sources: str) -> str:
+    """What nbval says of notebooks of one cell each, where the chapters are."""
+    shutil.copy(ROOT / "notebooks" / "conftest.py", folder)
+    for number, source in enumerate(sources):
+        cell = nbformat.v4.new_code_cell(source)
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / f"{number}.ipynb")
+    line = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--nbval", folder]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def test_whatever_a_learner_writes_the_other_chapters_are_run_or_skipped(
+    tmp_path: Path,
+) -> None:
+    said = outcome(
+        tmp_path,
+        "from redisflow_lab.lab import Lab; Lab(needs=['XNOSUCH'])",
+        "this is no Python (",
+        "NEEDS = ['XADD']; Lab = dict; Lab(needs=NEEDS)",
+        "dict(needs=5)",
+    )
+    assert "1 failed, 2 passed, 1 skipped" in said
+
+
+def test_a_chapter_says_itself_that_no_server_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDISFLOW_SERVER", "docker")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    said = outcome(tmp_path, "from redisflow_lab.lab import Lab\nLab(needs=['XADD'])")
+    assert "no Docker engine answers" in said
+    assert "1 failed" in said
 
 
 def living_below(folder: Path) -> list[int]:

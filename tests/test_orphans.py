@@ -10,6 +10,7 @@ import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
+from redisflow_lab.process import Child
 from redisflow_lab.waiting import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("process_server")]
@@ -65,6 +66,14 @@ def test_nothing_is_left_when_the_kernel_is(
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_a_program_ends_with_its_handle(tmp_path: Path) -> None:
+    child = Child(["sleep", "60"], cwd=tmp_path, log=tmp_path / "log")
+    pid = child.pid
+    wait_until(lambda: psutil.Process(pid).name() == "sleep", "it runs")
+    del child
+    wait_until(lambda: not alive(pid), "it is gone")
 
 
 def alive(pid: int) -> bool:

@@ -171,6 +171,40 @@ def test_a_lab_that_cannot_be_had_leaves_nothing(
     assert left <= before
 
 
+@pytest.mark.parametrize("wanted", ["own:x", "path:/usr/bin/redis-server", "bundled:9"])
+def test_only_docker_takes_more_than_a_word(wanted: str) -> None:
+    with pytest.raises(ServerError, match=f"{wanted}: only docker takes more"):
+        Lab(wanted)
+
+
+@pytest.mark.parametrize("wanted", ["redis://web:secret@host", "web:secret@host:6379"])
+def test_a_url_in_the_wrong_place_is_not_shown(wanted: str) -> None:
+    with pytest.raises(ServerError, match=r"is unknown; .*REDISFLOW_URL") as refused:
+        Lab(wanted)
+    assert "secret" not in str(refused.value)
+
+
+def test_needs_are_several() -> None:
+    with pytest.raises(TypeError, match=r"needs must be a list of names, not 'XADD'"):
+        Lab(needs="XADD")
+
+
+def test_a_server_that_does_not_answer_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "redis-server"
+    silent.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exec echo 'Redis server v=7.2.0'\n"
+        "echo lost in thought\nexec sleep 60\n"
+    )
+    silent.chmod(0o755)
+    monkeypatch.setattr("redisflow_lab.server.private._START_S", 0.5)
+    monkeypatch.setenv("REDISFLOW_SERVER", "path")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ServerError, match=r"not: the server answers. lost in thought"):
+        Lab()
+
+
 def test_a_server_made_for_another_system_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

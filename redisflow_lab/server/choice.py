@@ -52,9 +52,14 @@ def open_server(
             )
         return ForeignServer(url)
     asked = (forced or "own") if wanted in (None, "own") else wanted
-    origin, _, image = str(asked).partition(":")
-    if origin not in ("own", *OWN):
-        raise ServerError(f"the server {asked!r} is unknown; use {', '.join(OWN)} or own")
+    origin, colon, image = str(asked).partition(":")
+    if origin not in ("own", *OWN):  # what follows may be a password, and is not shown
+        raise ServerError(
+            f"the server {origin!r} is unknown; use {', '.join(OWN)} or own. "
+            "A URL goes into REDISFLOW_URL"
+        )
+    if colon and origin != "docker":
+        raise ServerError(f"{asked}: only docker takes more than a word, an image")
 
     def opened(origin: str, note: str) -> Server:
         if origin != "docker":

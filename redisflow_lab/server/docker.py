@@ -3,8 +3,9 @@
 import io
 import secrets
 import tarfile
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 
 import docker.errors
 from docker.models.containers import Container
@@ -21,6 +22,7 @@ from redisflow_lab.server.private import (
     wait_for_answer,
     wait_until_writes_are_out,
 )
+from redisflow_lab.waiting import wait_until
 
 IMAGE = "redis:8.10.2"
 """What is run unless another image is named."""
@@ -68,7 +70,10 @@ class DockerServer:
 
     @property
     def running(self) -> bool:
-        self._container.reload()
+        try:
+            self._container.reload()
+        except docker.errors.NotFound:  # it was closed, or somebody removed it
+            return False
         return bool(self._container.status == "running")
 
     def connect(self) -> Redis:
@@ -76,13 +81,17 @@ class DockerServer:
 
     def kill(self) -> None:
         """`docker kill`, which is SIGKILL: no shutdown, no last snapshot, no last fsync."""
-        wait_until_writes_are_out(self.connect())
-        self._container.kill()
-        self._container.wait()
+        if self.running:
+            wait_until_writes_are_out(self.connect())
+            self._container.kill()
+            self._container.wait()
 
     def start(self) -> None:
         """Start on the data that is there, and return when it answers."""
-        self._container.start()
+        try:
+            self._container.start()
+        except docker.errors.APIError as error:
+            raise ServerError(f"the container did not start: {error.explanation}") from None
         wait_for_answer(self.connect(), lambda: self.running, self._last_lines)
         if not self.running:
             raise ServerError(f"the container did not start. It said:\n{self._last_lines()}")
@@ -127,12 +136,32 @@ def _engine() -> DockerClient:
 
 
 def _remove(name: str) -> None:
-    """Remove the container and the volume of this name, as far as they are there."""
+    """Remove container and volume of this name, as far as they are there.
+
+    And the volumes that the image asks for, which have no name.
+    """
     engine = _engine().client
-    with suppress(docker.errors.NotFound):
-        engine.containers.get(name).remove(force=True)
-    with suppress(docker.errors.NotFound):
-        engine.volumes.get(name).remove(force=True)
+    wait_until(
+        lambda: _is_gone(lambda: engine.containers.get(name).remove(v=True, force=True)),
+        f"the container {name} is removed",
+    )
+    wait_until(
+        lambda: _is_gone(lambda: engine.volumes.get(name).remove(force=True)),
+        f"the volume {name} is removed",
+    )
+
+
+def _is_gone(remove: Callable[[], None]) -> bool:
+    """Whether it is, after one try. A try that was cut short may still be under way (409)."""
+    try:
+        remove()
+    except docker.errors.NotFound:
+        return True
+    except docker.errors.APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:
+            raise
+        return False
+    return True
 
 
 def _archive(name: str, text: str) -> bytes:

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from urllib.parse import urlsplit
 
 import redis
 from redis import Redis
@@ -22,20 +23,23 @@ class ForeignServer:
     process is gone, and nothing else is. A user who may only touch "redisflow:*" will do,
     without the commands that Redis calls dangerous.
 
-    Raises ServerError when the server cannot be reached, refuses the password or the keys,
-    is older than Redis 7.0, or cannot be written to.
+    Raises ServerError when the URL is none, and when the server cannot be reached, refuses
+    the password or the keys, is older than Redis 7.0, or cannot be written to.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self.prefix = new_prefix()
         try:
+            if "@" in url and "@" not in urlsplit(url).netloc:
+                raise ValueError("a special character in the password ends the address")
             client = _connect(url)
-        except (ValueError, TypeError):  # their text may quote the password
+        except ValueError:  # its text may quote the password
             raise ServerError(
                 "REDISFLOW_URL is no Redis URL; write redis://user:password@host:port/0, "
                 "with special characters percent-encoded"
             ) from None
+        _check_options(client)
         with client:
             try:
                 self.label = f"{_tried_out(client, self.prefix).name} (your URL)"
@@ -58,6 +62,7 @@ class ForeignServer:
         raise ServerError(f"{self.label} is not ours to start; it runs")
 
     def close(self) -> None:
+        """Delete our keys. Raises ServerError if it cannot; the guard tries it once more."""
         if not self._guard.dismissed:
             _delete_keys(self._url, self.prefix)
             self._guard.dismiss()
@@ -69,11 +74,29 @@ def _connect(url: str) -> Redis:
     )
 
 
+def _check_options(client: Redis) -> None:
+    """Refuse what stands behind the ? of the URL and cannot act. Raises ServerError."""
+    pool = client.connection_pool
+    if pool.connection_kwargs["decode_responses"]:
+        raise ServerError(
+            "REDISFLOW_URL sets decode_responses, and the lab works with bytes. Leave it out"
+        )
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # does not connect yet
+    except (TypeError, redis.RedisError) as error:
+        raise ServerError(f"REDISFLOW_URL has a wrong option: {error}") from None
+
+
 def _delete_keys(url: str, prefix: str) -> None:
-    with _connect(url) as client:
-        keys: Iterator[bytes] = client.scan_iter(match=f"{prefix}*", count=1_000)
-        for key in keys:
-            client.unlink(key)
+    try:
+        with _connect(url) as client:
+            keys: Iterator[bytes] = client.scan_iter(match=f"{prefix}*", count=1_000)
+            for key in keys:
+                client.unlink(key)
+    except redis.RedisError as error:
+        raise ServerError(
+            f"the keys that begin with {prefix} could not be deleted: {error}"
+        ) from None
 
 
 def _tried_out(client: Redis, prefix: str) -> Identity:
@@ -116,6 +139,8 @@ def _explained(error: Exception, where: str) -> str:
                 f"no answer from {where} in time. Is the address right? A server without TLS "
                 "is silent to rediss://, so write redis:// for one"
             )
+        case redis.exceptions.BusyLoadingError():
+            return f"the server at {where} is still loading its data. Try again in a moment"
         case redis.ConnectionError():
             return _unreachable(error, where)
     return f"the server at {where} cannot be used: {error}"

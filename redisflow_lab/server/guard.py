@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from weakref import finalize
+
+from redisflow_lab.server.interface import ServerError
 
 
 class Guard:
@@ -23,6 +26,8 @@ class Guard:
         )
         assert self._process.stdin is not None
         self._pipe = self._process.stdin
+        # Popen keeps itself, and the pipe, while its process runs.
+        finalize(self, self._pipe.close)
         self._pipe.write(pickle.dumps(task))
         self._pipe.flush()
 
@@ -43,4 +48,7 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     task: Callable[[], None] = pickle.load(sys.stdin.buffer)
     if not sys.stdin.buffer.read(1):  # the end of the file, and no word before it
-        task()
+        try:
+            task()
+        except ServerError as error:  # a traceback would help nobody: the kernel is gone
+            sys.exit(str(error))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from redisflow_lab.server.interface import UnfitServerError
 
@@ -25,7 +26,14 @@ def identify(client: Redis) -> Identity:
     From HELLO, which every user may ask; INFO is often forbidden to guests:
     https://redis.io/docs/latest/commands/hello/
     """
-    reply: Any = client.execute_command("HELLO")
+    try:
+        reply: Any = client.execute_command("HELLO")
+    except ResponseError as error:
+        if "unknown command" not in str(error):
+            raise
+        raise UnfitServerError(
+            "is older than Redis 6.0; 7.0 is the oldest that will do"
+        ) from None
     said = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     name = recent(said[b"server"].decode(), said[b"version"].decode())
     return Identity(name, said[b"mode"].decode())

@@ -8,6 +8,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from redisflow_lab.server.interface import ServerError
 from redisflow_lab.waiting import wait_until
 
 _START_S = 10.0
@@ -34,14 +35,17 @@ def client_of(port: int, password: str) -> Redis:
 def wait_for_answer(
     client: Redis, running: Callable[[], bool], details: Callable[[], str]
 ) -> None:
-    """Return when the server answers, or does not run any more. Raises TimeoutError."""
-    with client:
-        wait_until(
-            lambda: not running() or _answers(client),
-            "the server answers",
-            timeout_s=_START_S,
-            details=details,
-        )
+    """Return when the server answers, or does not run any more. Raises ServerError."""
+    try:
+        with client:
+            wait_until(
+                lambda: not running() or _answers(client),
+                "the server answers",
+                timeout_s=_START_S,
+                details=details,
+            )
+    except TimeoutError as error:
+        raise ServerError(str(error)) from None
 
 
 def wait_until_writes_are_out(client: Redis) -> None:
