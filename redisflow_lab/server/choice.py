@@ -78,6 +78,10 @@ def open_server(
 
 
 def _first(origins: tuple[str, ...], opened: Callable[[str, str], Server]) -> Server:
+    """The first that opens; its label names the one before it that was there and unfit.
+
+    Other errors end the search: a port that is taken is taken for the next server as well.
+    """
     tried, note = [], ""
     for origin in origins:
         try:

@@ -14,7 +14,7 @@ from testcontainers.core.docker_client import DockerClient
 
 from redisflow_lab.server.guard import Guard
 from redisflow_lab.server.identity import identify
-from redisflow_lab.server.interface import ServerError, UnusableServerError
+from redisflow_lab.server.interface import ServerError, UnfitServerError, UnusableServerError
 from redisflow_lab.server.ports import usable_port
 from redisflow_lab.server.private import (
     client_of,
@@ -61,6 +61,9 @@ class DockerServer:
             self._container = self._created(client, image, appendonly)
             self.start()
             self.label = f"{identify(self.connect()).name} (Docker)"
+        except UnfitServerError as error:
+            self.close()
+            raise UnfitServerError(f"the image {image} {error}") from None
         except BaseException:
             self.close()
             raise

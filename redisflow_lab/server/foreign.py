@@ -1,6 +1,5 @@
 """A server that somebody else runs, named by a URL. We are guests there."""
 
-import ssl
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from redisflow_lab.prefix import new_prefix
 from redisflow_lab.server.guard import Guard
 from redisflow_lab.server.identity import Identity, identify
 from redisflow_lab.server.interface import ServerError, UnfitServerError
+from redisflow_lab.server.refusals import explained
 
 
 class ForeignServer:
@@ -44,7 +44,7 @@ class ForeignServer:
             try:
                 self.label = f"{_tried_out(client, self.prefix).name} (your URL)"
             except (redis.RedisError, UnfitServerError) as error:
-                raise ServerError(_explained(error, _where(client))) from None
+                raise ServerError(explained(error, client)) from None
         self._guard = Guard(partial(_delete_keys, url, self.prefix))
 
     def __repr__(self) -> str:
@@ -111,60 +111,3 @@ def _tried_out(client: Redis, prefix: str) -> Identity:
     client.unlink(f"{prefix}probe")
     client.scan(match=f"{prefix}*", count=1)
     return identity
-
-
-def _explained(error: Exception, where: str) -> str:
-    """What was wrong with the server, and what to do. Names no password."""
-    said = str(error).rstrip(".")
-    match error:
-        case redis.AuthenticationError():
-            return (
-                f"the server at {where} refuses the user or password: {said}. "
-                "Write them into REDISFLOW_URL: redis://user:password@host:port"
-            )
-        case redis.exceptions.NoPermissionError():
-            return (
-                f"the server at {where} allows this user too little: {said}. The lab needs "
-                "ACL SETUSER <user> ~redisflow:* +@all -@dangerous"
-            )
-        case redis.exceptions.ReadOnlyError():
-            return (
-                f"the server at {where} is a replica and takes no writes. "
-                "Name its primary in REDISFLOW_URL"
-            )
-        case UnfitServerError():
-            return f"the server at {where} {error}"
-        case redis.TimeoutError():
-            return (
-                f"no answer from {where} in time. Is the address right? A server without TLS "
-                "is silent to rediss://, so write redis:// for one"
-            )
-        case redis.exceptions.BusyLoadingError():
-            return f"the server at {where} is still loading its data. Try again in a moment"
-        case redis.ConnectionError():
-            return _unreachable(error, where)
-    return f"the server at {where} cannot be used: {error}"
-
-
-def _unreachable(error: redis.ConnectionError, where: str) -> str:
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
-            f"the TLS certificate of the server at {where} is not trusted: "
-            f"{cause.verify_message}. Name who signed it: "
-            "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
-        )
-    if "closed by server" in str(error):
-        return (
-            f"the server at {where} hangs up. "
-            "If it wants TLS, write rediss:// instead of redis://"
-        )
-    return (
-        f"no server answers at {where}: {error}. "
-        "Start it, or unset REDISFLOW_URL to get a server of your own"
-    )
-
-
-def _where(client: Redis) -> str:
-    address = client.connection_pool.connection_kwargs
-    return str(address.get("path") or f"{address.get('host')}:{address.get('port', 6379)}")
