@@ -9,8 +9,6 @@ import pytest
 
 import redisflow_lab
 
-pytestmark = pytest.mark.once
-
 PACKAGE = Path(redisflow_lab.__file__).parent
 GROUND = [
     "capabilities",

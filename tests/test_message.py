@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from redisflow_lab import Message, MessageDecodeError
 from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
 
-pytestmark = pytest.mark.once
-
 GOLDEN = bytes.fromhex("0a0950726f647563657231120d48656c6c6f2c205265646973211a0608e0cba4c806")
 HELLO = Message("Producer1", "Hello, Redis!", datetime(2025, 11, 3, 22, 0, tzinfo=UTC))
 

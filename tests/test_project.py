@@ -14,8 +14,6 @@ from packaging.specifiers import SpecifierSet
 
 from redisflow_lab.server.identity import OLDEST
 
-pytestmark = pytest.mark.once
-
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]

@@ -5,8 +5,6 @@ import pytest
 from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
 from redisflow_lab.schema import SchemaError, breaking_changes, compile_proto
 
-pytestmark = pytest.mark.once
-
 RELEASED = """
 string producer = 1;
 string content = 2;

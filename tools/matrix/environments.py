@@ -30,7 +30,7 @@ def environment(python: str, packages: str) -> Path:
         _uv("venv", "--clear", "--no-python-downloads", "--python", python, folder)
     except subprocess.CalledProcessError:
         raise MissingError(f"no Python {python} here") from None
-    install = ("pip", "install", "--python", interpreter)
+    install = ("pip", "install", "--compile-bytecode", "--python", interpreter)
     project = (*install, "--no-deps", "--no-build-isolation", "--editable", ".")
     if packages == "locked":
         _uv(*install, "--require-hashes", "--requirement", "requirements.txt")

@@ -29,7 +29,7 @@ class Row:
     python:   the version
     packages: "locked", "lowest" or "newest"
     server:   makes it ready, and yields what the environment must say to get it
-    whole:    whether the tests run, too, that are the same on every server
+    whole:    whether the tests run, too, of which one run is enough
     """
 
     wanted: str
@@ -55,9 +55,9 @@ def all_rows() -> list[Row]:
         *([] if fetched else [Row("redis-server", none_fetched)]),
         Row("Docker", in_docker),
         Row("a URL", partial(foreign, [*found, *fetched])),
-        *(Row("bundled", bundled, python, whole=True) for python in PYTHONS if python != HERE),
-        Row("bundled", bundled, PYTHONS[0], "lowest", whole=True),
-        Row("bundled", bundled, PYTHONS[-1], "newest", whole=True),
+        *(Row("bundled", bundled, python) for python in PYTHONS if python != HERE),
+        Row("bundled", bundled, PYTHONS[0], "lowest"),
+        Row("bundled", bundled, PYTHONS[-1], "newest"),
     ]
 
 
