@@ -28,8 +28,8 @@ from redisflow_lab.waiting import wait_until
 from redisflow_lab.worker import Worker
 
 _WHERE_TO_FIND_IT = (
-    "Redis 8.10 has it all. With Docker: REDISFLOW_SERVER=docker make lab. "
-    "Without: make redis8, which says how to go on"
+    "This chapter needs Redis 8.10. End JupyterLab, and start it on one: "
+    "REDISFLOW_SERVER=docker make lab. Without Docker: make redis8, which says how to go on"
 )
 
 
@@ -86,8 +86,7 @@ class Lab:
         if missing := lacking(self.redis, needs):
             self.close()
             raise MissingCapabilityError(
-                f"{self.server.label} lacks what this chapter needs: {', '.join(missing)}. "
-                f"{_WHERE_TO_FIND_IT}"
+                f"{_WHERE_TO_FIND_IT}. {self.server.label} lacks {', '.join(missing)}."
             )
         print(f"The lab runs on {self.server.label}.")
 

@@ -51,7 +51,8 @@ def test_a_lab_says_what_its_server_lacks_and_where_it_can_be_had() -> None:
     with pytest.raises(MissingCapabilityError) as missing:
         Lab("own", needs=["XADD", "XFLY", "XADD WINGS"])
     said = str(missing.value)
-    assert "lacks what this chapter needs: XFLY, XADD WINGS. Redis 8.10 has it all" in said
+    assert said.startswith("This chapter needs Redis 8.10.")
+    assert said.endswith(" lacks XFLY, XADD WINGS.")
     assert "REDISFLOW_SERVER=docker make lab" in said
     assert "\n" not in said
     assert missing.value._render_traceback_() == [said]

@@ -186,7 +186,17 @@ def test_a_refused_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "refuses the user or password" in refusal(url_of(host, ":"), monkeypatch)
+    assert "asks for a password. Write it into" in refusal(url_of(host, ":"), monkeypatch)
+
+
+def test_a_certificate_that_is_not_there(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"{url_of(host, scheme='rediss')}?ssl_ca_certs=/nowhere/ca.pem"
+    assert "a file that REDISFLOW_URL names is not there" in refusal(url, monkeypatch)
+
+
+def test_a_socket_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal("unix:///nowhere/redis.sock", monkeypatch)
+    assert "no server answers at /nowhere/redis.sock" in said
 
 
 def test_a_user_without_our_keys(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +209,7 @@ def test_a_user_without_our_keys(host: Lab, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_silent_address(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host.server.kill()
     assert re.search(
-        "no server answers at .* unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
+        "no server answers at .* Unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
     )
 
 

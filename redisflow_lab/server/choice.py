@@ -22,6 +22,10 @@ _WAYS = (
     "or brew install redis (path) - start Docker (docker) - REDISFLOW_URL=redis://... for one "
     "that already runs"
 )
+_ONLY_ONE = (
+    "Only this one was asked for. Unset REDISFLOW_SERVER, or leave the server out of Lab(...), "
+    "to get the first that can be had"
+)
 
 
 def open_server(
@@ -55,7 +59,7 @@ def open_server(
     origin, colon, image = str(asked).partition(":")
     if origin not in ("own", *OWN):  # what follows may be a password, and is not shown
         raise ServerError(
-            f"the server {origin!r} is unknown; use {', '.join(OWN)} or own. "
+            f"the server {origin!r} is unknown; use {', '.join(OWN)}, docker:IMAGE or own. "
             "A URL goes into REDISFLOW_URL"
         )
     if colon and origin != "docker":
@@ -90,7 +94,8 @@ def _first(origins: tuple[str, ...], opened: Callable[[str, str], Server]) -> Se
             tried.append(f"  {origin}: {reason}")
             if isinstance(reason, UnfitServerError):
                 note = f"; {reason}"
-    raise ServerError("\n".join(["no Redis server could be started", *tried, _WAYS]))
+    ways = _WAYS if len(origins) > 1 else _ONLY_ONE
+    raise ServerError("\n".join(["no Redis server could be started", *tried, ways]))
 
 
 def on_path() -> Path:

@@ -131,9 +131,9 @@ def _engine() -> DockerClient:
     try:
         client = DockerClient()
         client.client.ping()
-    except docker.errors.DockerException as error:
+    except docker.errors.DockerException:  # its text speaks of sockets and of files
         raise UnusableServerError(
-            f"no Docker engine answers: {error}. Is Docker started, and may you use it?"
+            "no Docker engine answers. Is Docker started, and does `docker info` work?"
         ) from None
     return client
 

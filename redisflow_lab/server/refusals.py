@@ -13,6 +13,11 @@ def explained(error: Exception, client: Redis) -> str:
     where = _where(client)
     said = str(error).rstrip(".")
     match error:
+        case redis.AuthenticationError() if not _password(client):
+            return (
+                f"the server at {where} asks for a password. "
+                "Write it into REDISFLOW_URL: redis://user:password@host:port"
+            )
         case redis.AuthenticationError():
             return (
                 f"the server at {where} refuses the user or password: {said}. "
@@ -39,6 +44,11 @@ def explained(error: Exception, client: Redis) -> str:
             return f"the server at {where} is still loading its data. Try again in a moment"
         case redis.ConnectionError():
             return _unreachable(error, where)
+        case redis.ResponseError() if said.startswith("DENIED"):
+            return (
+                f"the server at {where} is in protected mode: without a password it answers "
+                "only its own machine. Give it one, and write it into REDISFLOW_URL"
+            )
     return f"the server at {where} cannot be used: {said}"
 
 
@@ -51,15 +61,24 @@ def _unreachable(error: redis.ConnectionError, where: str) -> str:
             f"{cause.verify_message}. Name who signed it: "
             "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
         )
+    if isinstance(cause, FileNotFoundError) and ":" in where:  # not the socket itself
+        return (
+            "a file that REDISFLOW_URL names is not there. Look at ssl_ca_certs, "
+            "ssl_certfile and ssl_keyfile in it"
+        )
     if "closed by server" in said:
         return (
             f"the server at {where} hangs up. "
             "If it wants TLS, write rediss:// instead of redis://"
         )
     return (
-        f"no server answers at {where}: {said}. "
-        "Start it, or unset REDISFLOW_URL to get a server of your own"
+        f"no server answers at {where}: {said}. Is the address right, and does it run? "
+        "Unset REDISFLOW_URL to get a server of your own"
     )
+
+
+def _password(client: Redis) -> object:
+    return client.connection_pool.connection_kwargs.get("password")
 
 
 def _where(client: Redis) -> str:
