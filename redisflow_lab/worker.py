@@ -28,7 +28,7 @@ class Worker:
 
     The process runs `RedisStreamConsumer.run` with `handler` and reports every event
     through a pipe. With `crash` it sends itself SIGKILL at that instruction, the `after`th
-    time it gets there. It ends with this handle, and with this process.
+    time it gets there. It ends with `kill` or `Lab.close`, and with this process.
     """
 
     def __init__(
