@@ -34,8 +34,8 @@ _CONF = "redisflow.conf"
 class DockerServer:
     """A container of our own: published on loopback only, a random password, data in a volume.
 
-    image:      a name with its tag; any with a `redis-server` in it, Valkey's as well. It is
-                pulled if the engine does not have it
+    image:      a name with its tag; any with a `redis-server` in it. It is pulled if the
+                engine does not have it
     appendonly: keep an append-only file (fsync every second)
     port:       on this machine; None takes a free one
 
