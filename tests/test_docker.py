@@ -51,7 +51,7 @@ def altered() -> Iterator[Callable[[str], str]]:
     name = f"redisflow-altered:{os.getpid()}"
 
     def altered(line: str) -> str:
-        container = engine.containers.create(WANTED)
+        container = engine.containers.create(WANTED, "redis-server")
         container.commit(*name.split(":"), changes=line)
         container.remove(v=True)
         return name
