@@ -1,6 +1,5 @@
 """Environments for other Pythons and other versions of the packages, made by uv."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,12 +42,7 @@ def environment(python: str, packages: str) -> Path:
 
 def _uv(*arguments: str | Path) -> None:
     done = subprocess.run(
-        [UV, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "UV_LINK_MODE": "hardlink"},
-        capture_output=True,
-        text=True,
-        check=False,
+        [UV, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
         print(done.stdout + done.stderr, flush=True)
