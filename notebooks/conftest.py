@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from redisflow_lab.chapters import reason_to_skip
+from redisflow_lab.lab.chapters import reason_to_skip
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,14 +15,14 @@ from uuid import uuid4
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from redisflow_lab.checks import check_handler, check_name, check_positive
-from redisflow_lab.connection import stream_client
+from redisflow_lab._internal.backoff import Trouble, passing_trouble
+from redisflow_lab._internal.checks import check_handler, check_name, check_positive
+from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.handling import Handling, RawEntry
+from redisflow_lab._internal.wire import Command
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import Hook, Kind
-from redisflow_lab.handling import Handling, RawEntry
 from redisflow_lab.interfaces import Handler
-from redisflow_lab.trouble import Trouble, passing_trouble
-from redisflow_lab.wire import Command
 
 log = logging.getLogger(__name__)
 

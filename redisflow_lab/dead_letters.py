@@ -13,8 +13,8 @@ from typing import Any, cast
 from redis import Redis
 from redis.client import Pipeline
 
-from redisflow_lab.checks import check_entry_id, check_name
-from redisflow_lab.connection import stream_client
+from redisflow_lab._internal.checks import check_entry_id, check_name
+from redisflow_lab._internal.connection import stream_client
 from redisflow_lab.message import FIELD, Message
 
 RawEntry = tuple[bytes, list[bytes]]

@@ -6,7 +6,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ResponseError, WatchError
 
-from redisflow_lab.checks import check_name, check_positive
+from redisflow_lab._internal.checks import check_name, check_positive
 from redisflow_lab.interfaces import Delivery, Handler
 
 Effect = Callable[[Pipeline, Delivery], object]

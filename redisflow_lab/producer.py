@@ -9,11 +9,11 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from redisflow_lab.capabilities import can
-from redisflow_lab.checks import check_name, check_positive
-from redisflow_lab.connection import stream_client
+from redisflow_lab._internal.capabilities import can
+from redisflow_lab._internal.checks import check_name, check_positive
+from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.wire import round_trip
 from redisflow_lab.message import FIELD, Message
-from redisflow_lab.wire import round_trip
 
 log = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.idempotency import handle_once
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
-from redisflow_lab.waiting import wait_until
-from redisflow_lab.worker import Worker
+from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.workers.worker import Worker
 
 CONSUMERS, PRODUCERS = 4, 3
 MIN_IDLE_MS, MAX_DELIVERIES = 1_500, 3

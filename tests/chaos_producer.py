@@ -15,7 +15,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from redisflow_lab import Message, RedisStreamProducer
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.waiting import wait_until
 
 BATCH = 50
 POISON_EVERY, JUNK_EVERY = 500, 700

@@ -9,7 +9,7 @@ import pytest
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab.lab import Lab
-from redisflow_lab.server import ServerError
+from redisflow_lab.lab.server import ServerError
 
 PASSWORD = "s3cr3t/word"
 

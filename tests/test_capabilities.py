@@ -5,8 +5,8 @@ from network import address_of
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from redisflow_lab.capabilities import can, lacking
-from redisflow_lab.lab import Lab, MissingCapabilityError
+from redisflow_lab._internal.capabilities import can, lacking
+from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 
 
 def test_what_every_supported_server_can_do(lab: Lab) -> None:

@@ -14,7 +14,7 @@ from redis import Redis
 from redisflow_lab import Delivery, Event, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.waiting import wait_until
 
 
 def written(lab: Lab, stream: str, count: int) -> list[str]:

@@ -15,9 +15,9 @@ from redis.retry import Retry
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
-from redisflow_lab.server import ServerError
-from redisflow_lab.server.docker import IMAGE
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.server import ServerError
+from redisflow_lab.lab.server.docker import IMAGE
+from redisflow_lab.lab.waiting import wait_until
 
 NAMED = os.environ.get("REDISFLOW_SERVER", "").partition(":")
 WANTED = NAMED[2] if NAMED[0] == "docker" and NAMED[2] else IMAGE

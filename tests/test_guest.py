@@ -17,10 +17,10 @@ from tls import speaking_tls
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
-from redisflow_lab.process import Child
-from redisflow_lab.server import ServerError
-from redisflow_lab.server.ports import usable_port
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.process import Child
+from redisflow_lab.lab.server import ServerError
+from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.waiting import wait_until
 from tools.matrix.guest import everything, furnish
 
 PASSWORD = "not to be shown"

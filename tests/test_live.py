@@ -4,8 +4,8 @@ import base64
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
-from redisflow_lab.live import Watch
-from redisflow_lab.prefix import without_prefix
+from redisflow_lab.lab.prefix import without_prefix
+from redisflow_lab.lab.views.live import Watch
 
 
 def test_a_sample_is_one_row_a_group(lab: Lab, stream: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from redisflow_lab.chapters import reason_to_skip
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.chapters import reason_to_skip
+from redisflow_lab.lab.waiting import wait_until
 
 pytestmark = pytest.mark.once
 

@@ -10,8 +10,8 @@ import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-from redisflow_lab.process import Child
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.process import Child
+from redisflow_lab.lab.waiting import wait_until
 
 pytestmark = [pytest.mark.once, pytest.mark.usefixtures("process_server")]
 

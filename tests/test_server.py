@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from redisflow_lab.lab import Lab
-from redisflow_lab.server import ServerError
+from redisflow_lab.lab.server import ServerError
 
 pytestmark = pytest.mark.usefixtures("process_server")
 
@@ -213,7 +213,7 @@ def test_a_server_that_does_not_answer_is_said_to(
         "echo lost in thought\nexec sleep 60\n"
     )
     silent.chmod(0o755)
-    monkeypatch.setattr("redisflow_lab.server.private._START_S", 0.5)
+    monkeypatch.setattr("redisflow_lab.lab.server.private._START_S", 0.5)
     monkeypatch.setenv("REDISFLOW_SERVER", "path")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(ServerError, match=r"not: the server answers. lost in thought"):
@@ -253,7 +253,7 @@ def test_a_server_on_path_that_is_too_old_gives_way_before_it_writes_anything(
 
 def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """No old server at hand: the oldest that will do is raised above all there are."""
-    monkeypatch.setattr("redisflow_lab.server.identity.OLDEST", (99, 0))
+    monkeypatch.setattr("redisflow_lab.lab.server.identity.OLDEST", (99, 0))
     monkeypatch.setenv("REDISFLOW_SERVER", "bundled")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with pytest.raises(ServerError, match=r"is (Redis|Valkey) [0-9.]+; 7\.0 is the oldest"):

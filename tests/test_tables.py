@@ -6,7 +6,7 @@ from network import address_of
 from redis import Redis
 
 from redisflow_lab.lab import Lab
-from redisflow_lab.tables import Table, known_lag, pending_table, stream_table
+from redisflow_lab.lab.views.tables import Table, known_lag, pending_table, stream_table
 
 
 def fill(lab: Lab, stream: str, count: int = 6) -> None:

@@ -13,10 +13,10 @@ from network import address_of
 from redis import Redis
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
+from redisflow_lab._internal.backoff import Trouble, passing_trouble
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.signals import stop_on_signals
-from redisflow_lab.trouble import Trouble, passing_trouble
-from redisflow_lab.waiting import wait_until
 
 WHO = "alice of billing on orders: "
 

@@ -2,8 +2,8 @@
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
-from redisflow_lab.live import Watch
-from redisflow_lab.prefix import without_prefix
+from redisflow_lab.lab.prefix import without_prefix
+from redisflow_lab.lab.views.live import Watch
 
 
 def fill(lab: Lab, stream: str) -> None:

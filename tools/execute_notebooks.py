@@ -17,7 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from redisflow_lab.chapters import reason_to_skip
+from redisflow_lab.lab.chapters import reason_to_skip
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 METADATA = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from redis import Redis
 
-from redisflow_lab.process import PrivateFolder
-from redisflow_lab.server.own import OwnServer
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.process import PrivateFolder
+from redisflow_lab.lab.server.own import OwnServer
+from redisflow_lab.lab.waiting import wait_until
 
 
 class BadGuestError(Exception):

@@ -12,8 +12,8 @@ from pathlib import Path
 import docker
 import docker.errors
 
-from redisflow_lab.server import choice
-from redisflow_lab.server.docker import IMAGE
+from redisflow_lab.lab.server import choice
+from redisflow_lab.lab.server.docker import IMAGE
 from tools.matrix.environments import ROOT, MissingError, environment
 from tools.matrix.guest import visited
 

@@ -12,17 +12,21 @@ from docker.models.containers import Container
 from redis import Redis
 from testcontainers.core.docker_client import DockerClient
 
-from redisflow_lab.server.guard import Guard
-from redisflow_lab.server.identity import identify
-from redisflow_lab.server.interface import ServerError, UnfitServerError, UnusableServerError
-from redisflow_lab.server.ports import usable_port
-from redisflow_lab.server.private import (
+from redisflow_lab.lab.server.guard import Guard
+from redisflow_lab.lab.server.identity import identify
+from redisflow_lab.lab.server.interface import (
+    ServerError,
+    UnfitServerError,
+    UnusableServerError,
+)
+from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.server.private import (
     client_of,
     settings,
     wait_for_answer,
     wait_until_writes_are_out,
 )
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.waiting import wait_until
 
 IMAGE = "redis:8.10.2"
 """What is run unless another image is named."""

@@ -2,7 +2,7 @@
 
 import socket
 
-from redisflow_lab.server.interface import ServerError
+from redisflow_lab.lab.server.interface import ServerError
 
 
 def usable_port(port: int | None) -> int:

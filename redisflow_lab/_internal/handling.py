@@ -14,12 +14,12 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from redisflow_lab._internal.wire import Command, Sent, round_trip
 from redisflow_lab.dead_letters import DeadLetter, Reason, bury
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
 from redisflow_lab.interfaces import Delivery, Handler
 from redisflow_lab.message import FIELD, Message, MessageDecodeError
-from redisflow_lab.wire import Command, Sent, round_trip
 
 RawEntry = tuple[bytes, list[bytes] | None]
 """An entry as XREADGROUP answers it: its id, and its fields and values in turn."""

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from redisflow_lab.server.foreign import ForeignServer
-from redisflow_lab.server.interface import (
+from redisflow_lab.lab.server.foreign import ForeignServer
+from redisflow_lab.lab.server.interface import (
     Server,
     ServerError,
     UnfitServerError,
     UnusableServerError,
 )
-from redisflow_lab.server.own import OwnServer
+from redisflow_lab.lab.server.own import OwnServer
 
 OWN = ("path", "bundled", "docker")
 """Where a server of our own may come from, in the order in which they are tried."""
@@ -74,7 +74,7 @@ def open_server(
         if data_dir is not None:
             raise ServerError(f"data_dir={str(data_dir)!r}: Docker keeps data in a volume")
         # Imported when it is wanted: half a second that nobody else should wait.
-        from redisflow_lab.server.docker import IMAGE, DockerServer
+        from redisflow_lab.lab.server.docker import IMAGE, DockerServer
 
         return DockerServer(image or IMAGE, appendonly=appendonly, port=port)
 

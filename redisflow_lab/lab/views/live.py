@@ -11,9 +11,9 @@ import redis as redis_py
 from IPython.display import HTML, DisplayHandle
 from redis import Redis
 
-from redisflow_lab.plots import Picture, lag_plot
-from redisflow_lab.prefix import without_prefix
-from redisflow_lab.tables import groups_table, stream_table
+from redisflow_lab.lab.prefix import without_prefix
+from redisflow_lab.lab.views.plots import Picture, lag_plot
+from redisflow_lab.lab.views.tables import groups_table, stream_table
 
 SAMPLE_S = 0.02
 DRAW_S = 0.4

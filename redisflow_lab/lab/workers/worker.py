@@ -14,13 +14,13 @@ import cloudpickle
 import pandas as pd
 from redis import ConnectionPool, Redis
 
-from redisflow_lab.checks import check_handler, check_name, check_positive
+from redisflow_lab._internal.checks import check_handler, check_name, check_positive
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.interfaces import Handler
-from redisflow_lab.process import Child
-from redisflow_lab.waiting import wait_until
-from redisflow_lab.worker_process import CRASH_POINTS, Job, Options
+from redisflow_lab.lab.process import Child
+from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.workers.worker_process import CRASH_POINTS, Job, Options
 
 
 class Worker:
@@ -62,7 +62,7 @@ class Worker:
             [
                 sys.executable,
                 "-m",
-                "redisflow_lab.worker_process",
+                "redisflow_lab.lab.workers.worker_process",
                 str(job_read),
                 str(events_write),
             ],

@@ -10,11 +10,11 @@ from typing import IO
 
 from redis import Redis
 
-from redisflow_lab.process import Child
-from redisflow_lab.server.identity import identify, recent
-from redisflow_lab.server.interface import ServerError, UnfitServerError
-from redisflow_lab.server.ports import usable_port
-from redisflow_lab.server.private import (
+from redisflow_lab.lab.process import Child
+from redisflow_lab.lab.server.identity import identify, recent
+from redisflow_lab.lab.server.interface import ServerError, UnfitServerError
+from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.server.private import (
     client_of,
     settings,
     wait_for_answer,

@@ -9,11 +9,11 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from redisflow_lab.prefix import new_prefix
-from redisflow_lab.server.guard import Guard
-from redisflow_lab.server.identity import Identity, identify
-from redisflow_lab.server.interface import ServerError, UnfitServerError
-from redisflow_lab.server.refusals import explained
+from redisflow_lab.lab.prefix import new_prefix
+from redisflow_lab.lab.server.guard import Guard
+from redisflow_lab.lab.server.identity import Identity, identify
+from redisflow_lab.lab.server.interface import ServerError, UnfitServerError
+from redisflow_lab.lab.server.refusals import explained
 
 
 class ForeignServer:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from weakref import finalize
 
-from redisflow_lab.server.interface import ServerError
+from redisflow_lab.lab.server.interface import ServerError
 
 
 class Guard:

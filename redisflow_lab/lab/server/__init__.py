@@ -9,7 +9,7 @@ private    what own and docker have in common
 identity, ports, guard: which server it is, a free port, cleaning up
 """
 
-from redisflow_lab.server.choice import open_server
-from redisflow_lab.server.interface import Server, ServerError
+from redisflow_lab.lab.server.choice import open_server
+from redisflow_lab.lab.server.interface import Server, ServerError
 
 __all__ = ["Server", "ServerError", "open_server"]

@@ -86,6 +86,6 @@ def main(job_fd: int, events_fd: int) -> None:
 
 if __name__ == "__main__":
     # Not the functions of this module, which is __main__, but those the job was packed with.
-    from redisflow_lab import worker_process
+    from redisflow_lab.lab.workers import worker_process
 
     worker_process.main(*map(int, sys.argv[1:]))

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 from redis import Redis
 
-from redisflow_lab.capabilities import lacking
+from redisflow_lab._internal.capabilities import lacking
 from redisflow_lab.interfaces import Handler
-from redisflow_lab.live import Watch, watching
-from redisflow_lab.plots import Picture, timeline_plot
-from redisflow_lab.prefix import without_prefix
-from redisflow_lab.process import PrivateFolder
-from redisflow_lab.server import Server, ServerError, open_server
-from redisflow_lab.tables import (
+from redisflow_lab.lab.prefix import without_prefix
+from redisflow_lab.lab.process import PrivateFolder
+from redisflow_lab.lab.server import Server, ServerError, open_server
+from redisflow_lab.lab.views.live import Watch, watching
+from redisflow_lab.lab.views.plots import Picture, timeline_plot
+from redisflow_lab.lab.views.tables import (
     Table,
     consumers_table,
     dead_letters_table,
@@ -24,8 +24,8 @@ from redisflow_lab.tables import (
     pending_table,
     stream_table,
 )
-from redisflow_lab.waiting import wait_until
-from redisflow_lab.worker import Worker
+from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.workers.worker import Worker
 
 _WHERE_TO_FIND_IT = (
     "This chapter needs Redis 8.10. End JupyterLab, and start it on one: "

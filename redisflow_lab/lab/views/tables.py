@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab.dead_letters import DeadLetters
-from redisflow_lab.prefix import without_prefix
+from redisflow_lab.lab.prefix import without_prefix
 
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"

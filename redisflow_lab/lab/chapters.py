@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from redisflow_lab.lab import Lab, MissingCapabilityError
-from redisflow_lab.server import ServerError
+from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
+from redisflow_lab.lab.server import ServerError
 
 
 def needs_of(path: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from redisflow_lab.server.interface import UnfitServerError
+from redisflow_lab.lab.server.interface import UnfitServerError
 
 OLDEST = (7, 0)
 """Before Redis 7.0, XINFO GROUPS has no lag. Every Valkey is newer."""

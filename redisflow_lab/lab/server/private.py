@@ -8,8 +8,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from redisflow_lab.server.interface import ServerError
-from redisflow_lab.waiting import wait_until
+from redisflow_lab.lab.server.interface import ServerError
+from redisflow_lab.lab.waiting import wait_until
 
 _START_S = 10.0
 

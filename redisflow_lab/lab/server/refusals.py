@@ -5,7 +5,7 @@ import ssl
 import redis
 from redis import Redis
 
-from redisflow_lab.server.interface import UnfitServerError
+from redisflow_lab.lab.server.interface import UnfitServerError
 
 
 def explained(error: Exception, client: Redis) -> str:

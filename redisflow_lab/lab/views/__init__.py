@@ -1,0 +1,1 @@
+"""What a learner sees: tables, pictures, and a view that updates while a cell runs."""

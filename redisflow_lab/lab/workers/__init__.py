@@ -1,0 +1,1 @@
+"""Consumers as real processes: the handle a notebook holds, and what runs on the other side."""
