@@ -15,7 +15,7 @@ from uuid import uuid4
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from redisflow_lab._internal.backoff import Trouble, passing_trouble
+from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab._internal.checks import check_handler, check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.handling import Handling, RawEntry
@@ -56,8 +56,8 @@ class RedisStreamConsumer(Handling):
     min_idle_ms:    take over what nobody has worked on for this long, also what failed
                with this consumer itself: it is the pause between two tries. Looked for
                every quarter of it. Shorter finds the work of the dead sooner, and robs the
-               slow: it must be longer than `time_limit_ms`
-    time_limit_ms:  the longest your handler takes for one message; None means half of
+               slow: it must be longer than `max_handler_ms`
+    max_handler_ms:  the longest your handler takes for one message; None means half of
                `min_idle_ms`. A handler that takes longer must call `Delivery.heartbeat`
                within this time, each time
     max_deliveries: a message that fails at its n-th delivery goes to the dead letters, and
@@ -85,7 +85,7 @@ class RedisStreamConsumer(Handling):
         ack_every: int = 1,
         block_ms: int = 1_000,
         min_idle_ms: int = 60_000,
-        time_limit_ms: int | None = None,
+        max_handler_ms: int | None = None,
         max_deliveries: int = 5,
         dead_stream: str | None = None,
         on_event: Hook | None = None,
@@ -95,11 +95,11 @@ class RedisStreamConsumer(Handling):
         self._batch = check_positive("batch", batch)
         self._block_ms = check_positive("block_ms", block_ms)
         self._min_idle_ms = check_positive("min_idle_ms", min_idle_ms)
-        if time_limit_ms is None:
-            time_limit_ms = min_idle_ms // 2
-        elif check_positive("time_limit_ms", time_limit_ms) >= min_idle_ms:
+        if max_handler_ms is None:
+            max_handler_ms = min_idle_ms // 2
+        elif check_positive("max_handler_ms", max_handler_ms) >= min_idle_ms:
             raise ValueError(
-                f"min_idle_ms is {min_idle_ms}, not above time_limit_ms, {time_limit_ms}: "
+                f"min_idle_ms is {min_idle_ms}, not above max_handler_ms, {max_handler_ms}: "
                 "others would take over messages that are still being handled"
             )
         super().__init__(
@@ -110,7 +110,7 @@ class RedisStreamConsumer(Handling):
             ack_every=check_positive("ack_every", ack_every),
             max_deliveries=check_positive("max_deliveries", max_deliveries),
             dead_stream=dead_stream_of(stream, dead_stream),
-            hold_for_s=(min_idle_ms - time_limit_ms) / 1_000,
+            hold_for_s=(min_idle_ms - max_handler_ms) / 1_000,
             on_event=on_event,
         )
         self._seen = b"0"  # the last entry that `run` has been through, in this life
@@ -210,12 +210,12 @@ class RedisStreamConsumer(Handling):
         """Replay, then take over and handle new messages, until `stop` is set; then leave.
 
         When `stop` is set, the message in hand is finished and acknowledged, and none is
-        started after it. Trouble that passes by itself is sat out: a lost connection, a
+        started after it. Backoff that passes by itself is sat out: a lost connection, a
         server that restarts, loads, fails over, is full, busy or cannot write to its disk, a
         group that vanished. The rest, a refused password for one, is raised.
         """
         check_handler(handler)
-        trouble = Trouble(log, f"{self.name} of {self.group} on {self.stream}")
+        trouble = Backoff(log, f"{self.name} of {self.group} on {self.stream}")
         self._forget_ahead()  # an interrupt may have ended an earlier run
         self._seen = b"0"
         self._stop = stop
@@ -227,7 +227,7 @@ class RedisStreamConsumer(Handling):
                     # At first everything; after trouble only what it may have swallowed.
                     self.replay_pending(handler, after=self._seen)
                     while not stop.is_set():
-                        trouble.over()
+                        trouble.reset()
                         self._take_over_if_due(handler)
                         if not stop.is_set():
                             self._read_on(handler)
@@ -235,13 +235,13 @@ class RedisStreamConsumer(Handling):
                     self._in_hand = []
                     self._forget_ahead()
                     self._redis.connection_pool.disconnect()
-                    trouble.sit_out(error, stop)
+                    trouble.wait_or_raise(error, stop)
         finally:
             self._stop = ThreadEvent()
         try:
             self.leave()
         except RedisError as error:
-            if passing_trouble(error) is None:
+            if transient_reason(error) is None:
                 raise
             log.warning("%s left without a word to the server: %s", self.name, error)
 

@@ -67,7 +67,7 @@ class DeadLetter:
         return dict(self.fields).get(FIELD)
 
 
-def bury(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
+def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
     """Write the letter and acknowledge its entry, in one MULTI/EXEC. True if it was done.
 
     False says that the entry is not pending with this consumer any more: somebody took it

@@ -9,10 +9,10 @@ from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from redisflow_lab._internal.capabilities import can
 from redisflow_lab._internal.checks import check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.wire import round_trip
+from redisflow_lab.capabilities import supports
 from redisflow_lab.message import FIELD, Message
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class RedisStreamProducer:
 
     def _add_once(self, producer: str, key: str, data: bytes) -> Any:
         if self._remembers_keys is None:
-            self._remembers_keys = can(self._redis, "XADD IDMP")
+            self._remembers_keys = supports(self._redis, "XADD IDMP")
             if self._remembers_keys:
                 self._remember_for_a_day()
         if self._remembers_keys:

@@ -5,17 +5,17 @@ from network import address_of
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from redisflow_lab._internal.capabilities import can, lacking
+from redisflow_lab.capabilities import supports, unsupported
 from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 
 
 def test_what_every_supported_server_can_do(lab: Lab) -> None:
-    assert lacking(lab.redis, ["XAUTOCLAIM", "XADD MINID", "XPENDING IDLE", "XADD"]) == []
+    assert unsupported(lab.redis, ["XAUTOCLAIM", "XADD MINID", "XPENDING IDLE", "XADD"]) == []
 
 
 @pytest.mark.parametrize("unknown", ["XFLY", "XADD WINGS", "XFLY WINGS"])
 def test_what_no_server_can_do(lab: Lab, unknown: str) -> None:
-    assert not can(lab.redis, unknown)
+    assert not supports(lab.redis, unknown)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_what_it_says_is_what_it_does(
 ) -> None:
     lab.redis.xgroup_create(stream, "g", mkstream=True)
     words = [stream if word == "{}" else word for word in command.split()]
-    if can(lab.redis, capability):
+    if supports(lab.redis, capability):
         lab.redis.execute_command(*words)
     else:
         with pytest.raises(ResponseError, match=r"unknown command|syntax error|Invalid"):
@@ -43,8 +43,8 @@ def test_what_it_says_is_what_it_does(
 @pytest.mark.parametrize("shape", [{"protocol": 2}, {"protocol": 3}])
 def test_the_shape_of_the_answer_does_not_matter(lab: Lab, shape: dict[str, int]) -> None:
     client = Redis(**address_of(lab), **shape)  # type: ignore[arg-type]
-    assert can(client, "XADD MAXLEN")
-    assert not can(client, "XADD WINGS")
+    assert supports(client, "XADD MAXLEN")
+    assert not supports(client, "XADD WINGS")
 
 
 def test_a_lab_says_what_its_server_lacks_and_where_it_can_be_had() -> None:

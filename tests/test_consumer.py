@@ -288,9 +288,9 @@ def test_a_group_that_vanishes_under_a_blocked_reader_is_made_again(
         ({"max_deliveries": 0}, ValueError, "max_deliveries must be at least 1, not 0"),
         ({"min_idle_ms": 0}, ValueError, "min_idle_ms must be at least 1, not 0"),
         (
-            {"time_limit_ms": 60_000},
+            {"max_handler_ms": 60_000},
             ValueError,
-            "60000, not above time_limit_ms",
+            "60000, not above max_handler_ms",
         ),
         ({"dead_stream": "messages"}, ValueError, "dead_stream is the stream itself"),
         ({"dead_stream": " "}, ValueError, "dead_stream is blank"),

@@ -24,7 +24,7 @@ from redisflow_lab import (
     RedisStreamConsumer,
     RedisStreamProducer,
 )
-from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason, bury
+from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason, dead_letter
 from redisflow_lab.lab import Lab
 
 
@@ -136,7 +136,9 @@ def test_of_two_that_give_up_the_same_entry_one_writes_a_letter(lab: Lab, stream
     done: list[bool] = []
     threads = [
         threading.Thread(
-            target=lambda: done.append(bury(Redis(**address_of(lab)), f"{stream}:dead", letter))
+            target=lambda: done.append(
+                dead_letter(Redis(**address_of(lab)), f"{stream}:dead", letter)
+            )
         )
         for _ in range(8)
     ]

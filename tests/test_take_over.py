@@ -193,7 +193,7 @@ def failing(_: Delivery) -> None:
 def test_a_batch_that_takes_long_is_held_message_by_message(lab: Lab, stream: str) -> None:
     """Each handler keeps within its limit, the batch as a whole does not: nobody is robbed."""
     alice, bob = (
-        consumer(lab, stream, name, min_idle_ms=200, time_limit_ms=120)
+        consumer(lab, stream, name, min_idle_ms=200, max_handler_ms=120)
         for name in ("alice", "bob")
     )
     write(lab, stream, 4)
@@ -214,7 +214,7 @@ def test_what_waits_to_be_acknowledged_is_not_handled_by_somebody_else(
     lab: Lab, stream: str
 ) -> None:
     alice, bob = (
-        consumer(lab, stream, name, ack_every=10, min_idle_ms=250, time_limit_ms=150)
+        consumer(lab, stream, name, ack_every=10, min_idle_ms=250, max_handler_ms=150)
         for name in ("alice", "bob")
     )
     write(lab, stream, 5)

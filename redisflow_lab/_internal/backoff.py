@@ -1,4 +1,4 @@
-"""Trouble that passes by itself: how to tell it from the rest, and how to sit it out."""
+"""Transient errors: which ones they are, and how long to wait before the next try."""
 
 import logging
 import re
@@ -18,11 +18,12 @@ from redis.exceptions import (
 )
 
 _FIRST_S, _LONGEST_S = 0.05, 2.0
-_DOUBLINGS = 10  # more than enough from the first to the longest
+# Enough to reach the longest wait. Without a limit, redis-py computes 2.0 to the power of
+# the number of tries, which overflows after half an hour.
+_MOST_DOUBLINGS = 10
 
-# What a server answers, or fails to, until somebody repairs, restarts or promotes one.
-# The first that fits names the trouble.
-_PASSING: dict[type[Exception], str] = {
+# The first that fits names the error: redis-py derives some of these from others.
+_TRANSIENT: dict[type[Exception], str] = {
     BusyLoadingError: "the server is loading its data",
     ReadOnlyError: "the server is a replica",
     OutOfMemoryError: "the server is out of memory",
@@ -33,29 +34,31 @@ _PASSING: dict[type[Exception], str] = {
     redis.ConnectionError: "the connection is lost",
 }
 _VANISHED = "the stream or its group has vanished"
-# Those that redis-py has no exception for.
-_PASSING_ANSWERS = {
+# Replies for which redis-py has no exception class.
+_TRANSIENT_REPLIES = {
     "NOGROUP": _VANISHED,
-    "UNBLOCKED": _VANISHED,  # what a reader that blocks is told, by some
+    "UNBLOCKED": _VANISHED,  # what some servers answer a reader that is blocked
     "BUSY": "a script keeps the server busy",
     "MISCONF": "the server cannot write to its disk",
     "NOREPLICAS": "the server has too few replicas",
 }
 
 
-def passing_trouble(error: redis.RedisError) -> str | None:
-    """What is wrong, if it passes by itself; None for what would fail again and again."""
+def transient_reason(error: redis.RedisError) -> str | None:
+    """What is wrong, in words, if waiting cures it; None for a permanent error."""
     if isinstance(error, (AuthenticationError, AuthorizationError)):
         return None
-    # A pipeline of redis-py puts words before what the server answers, a refused EXEC too.
-    answer = re.search(r"(?:^|error: |because of: )([A-Z]+) ", str(error))
-    if answer and answer[1] in _PASSING_ANSWERS:
-        return _PASSING_ANSWERS[answer[1]]
-    return next((said for kind, said in _PASSING.items() if isinstance(error, kind)), None)
+    # A pipeline of redis-py, and a refused EXEC, put words before the server's reply.
+    reply = re.search(r"(?:^|error: |because of: )([A-Z]+) ", str(error))
+    if reply and reply[1] in _TRANSIENT_REPLIES:
+        return _TRANSIENT_REPLIES[reply[1]]
+    return next((why for kind, why in _TRANSIENT.items() if isinstance(error, kind)), None)
 
 
-class Trouble:
-    """The trouble that one loop is in. Logs when it begins, changes and ends, not each try.
+class Backoff:
+    """Waits between the tries of one loop: exponential, with jitter, at most 2 s.
+
+    Logs when an outage starts, when its reason changes and when it is over; not each try.
 
     log: where to
     who: the words that begin each line, such as "alice of billing on orders"
@@ -65,25 +68,21 @@ class Trouble:
         self._log, self._who = log, who
         self._backoff = ExponentialWithJitterBackoff(cap=_LONGEST_S, base=_FIRST_S)
         self._tries = 0
-        self._now: str | None = None
+        self._reason = ""  # of the present outage; empty while all is well
 
-    def sit_out(self, error: redis.RedisError, stop: ThreadEvent) -> None:
-        """Wait a little longer each time, at most 2 s, and not at all once `stop` is set.
-
-        Raises `error` itself if waiting does not help.
-        """
-        trouble = passing_trouble(error)
-        if trouble is None:
+    def wait_or_raise(self, error: redis.RedisError, stop: ThreadEvent) -> None:
+        """Wait before the next try, or until `stop` is set. Raises a permanent error."""
+        reason = transient_reason(error)
+        if reason is None:
             raise error
-        if trouble != self._now:
-            self._log.warning("%s: %s, trying again: %s", self._who, trouble, error)
-        self._now = trouble
-        # Without a limit, redis-py computes 2.0 to the power of an hour's tries: an overflow.
-        stop.wait(self._backoff.compute(min(self._tries, _DOUBLINGS)))
+        if reason != self._reason:
+            self._log.warning("%s: %s, retrying: %s", self._who, reason, error)
+        self._reason = reason
+        stop.wait(self._backoff.compute(min(self._tries, _MOST_DOUBLINGS)))
         self._tries += 1
 
-    def over(self) -> None:
-        """Say that it works again."""
-        if self._now is not None:
-            self._log.warning("%s: works again after %d tries", self._who, self._tries)
-            self._now, self._tries = None, 0
+    def reset(self) -> None:
+        """The last try succeeded: the next error starts with the shortest wait."""
+        if self._reason:
+            self._log.warning("%s: recovered after %d tries", self._who, self._tries)
+            self._reason, self._tries = "", 0

@@ -14,8 +14,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from redisflow_lab._internal.wire import Command, Sent, round_trip
-from redisflow_lab.dead_letters import DeadLetter, Reason, bury
+from redisflow_lab._internal.wire import Command, CommandPipe, round_trip
+from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
 from redisflow_lab.interfaces import Delivery, Handler
@@ -61,7 +61,7 @@ class Handling:
         self._held_at = 0.0  # when their idle time was 0, monotonic seconds
         self._unacked: dict[bytes, int] = {}  # handled, and its deliveries
         self._acking: dict[bytes, int] = {}  # of those, what is acknowledged with `_ahead`
-        self._ahead: Sent | None = None  # a read on its way
+        self._ahead: CommandPipe | None = None  # a read on its way
         self._next: list[RawEntry] = []  # what it brought
         self._ahead_at = inf  # when their idle time was 0; inf if there are none
 
@@ -169,7 +169,7 @@ class Handling:
             "", self.stream, entry_id.decode(), self.group, self.name, deliveries, reason,
             error, datetime.now(UTC), tuple(_pairs(flat or [])),
         )  # fmt: skip
-        if bury(self._redis, self.dead_stream, letter):
+        if dead_letter(self._redis, self.dead_stream, letter):
             self._emit(Kind.DEAD_LETTERED, entry_id, deliveries, f"{reason}: {error}")
 
     def _acknowledge(self) -> None:
@@ -231,19 +231,23 @@ class Handling:
         self._unacked.clear()
         acks = [self._ack_of(self._acking)] if self._acking else []
         self._ahead_at = time.monotonic()
-        self._ahead = Sent(self._redis, [*acks, read])
+        self._ahead = CommandPipe(self._redis)
+        self._ahead.send([*acks, read])
 
     def _receive_ahead(self) -> None:
         if self._ahead:
             sent, self._ahead = self._ahead, None
-            *_, reply = sent.replies()
+            try:
+                *_, reply = sent.receive()
+            finally:
+                sent.close()
             self._next = reply[0][1] if reply else []
             self._acknowledged(self._acking)
 
     def _forget_ahead(self) -> None:
         """Leave it to the replay, which finds also what was delivered and did not arrive."""
         if self._ahead:
-            self._ahead.abandon()
+            self._ahead.close()
         self._ahead, self._next, self._ahead_at = None, [], inf
         self._unacked.update(self._acking)  # to be sent again: it may have been lost
         self._acking.clear()

@@ -1,6 +1,8 @@
-"""Commands in one round trip, without what redis-py does around each of them."""
+"""Many commands in one packet, without what redis-py does around each of them."""
 
+from collections import deque
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 from hiredis import pack_command
@@ -10,56 +12,58 @@ from redis.exceptions import ResponseError
 Command = tuple[str | bytes | int, ...]
 
 
-class Sent:
-    """Commands that were sent, and whose replies nobody has read yet. Not a transaction.
+class CommandPipe:
+    """A connection for commands whose replies are read later, in the order they were sent.
 
-    What `redis.pipeline(transaction=False)` does, in half the time (no object for each
-    command, no callback for each reply), and in two halves: other work can be done
-    meanwhile, also with `redis`, because this has a connection for itself until `replies`
-    or `abandon` is called. Raises redis.ConnectionError or redis.TimeoutError.
+    Does what `redis.pipeline(transaction=False)` does, without an object for each command
+    and a callback for each reply (half the time), and in two halves, so that other work is
+    done while the server answers. It is no transaction.
+
+    The connection is its own until `close`, which the caller owes in every case; `redis` can
+    be used meanwhile. Each method raises redis.ConnectionError or redis.TimeoutError: then
+    the server may have carried out the commands that are unanswered, or not.
     """
 
-    def __init__(self, redis: Redis, commands: Iterable[Command]) -> None:
-        # hiredis says that a command is a tuple of one; it takes any.
-        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
-        self._replies = len(packed)
+    def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
         self._connection = self._pool.get_connection()
-        try:
-            self._connection.send_packed_command([b"".join(packed)])
-        except BaseException:
-            self.abandon()
-            raise
+        self._unanswered: deque[int] = deque()  # how many commands each `send` sent
 
-    def replies(self) -> list[Any]:
-        """All replies, as Redis answers them. Raises the first error reply among them.
+    def send(self, commands: Iterable[Command]) -> None:
+        """Send these commands in one packet."""
+        # hiredis says that a command is a tuple of one; it takes any.
+        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
+        self._unanswered.append(len(packed))
+        self._connection.send_packed_command([b"".join(packed)])
 
-        Also redis.ConnectionError or redis.TimeoutError: then nobody knows what was
-        carried out.
+    def receive(self) -> list[Any]:
+        """The replies to the oldest `send` that has none yet, as Redis answers them.
+
+        Raises the first error reply among them.
         """
-        try:
-            replies = [self._next() for _ in range(self._replies)]
-        except BaseException:
-            self.abandon()
-            raise
-        self._pool.release(self._connection)
+        replies = [self._reply() for _ in range(self._unanswered[0])]
+        self._unanswered.popleft()
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
 
-    def abandon(self) -> None:
-        """Do without the replies. The server may have carried out the commands, or not."""
-        self._connection.disconnect()  # they would be taken for those of the next command
-        self._pool.release(self._connection)
-
-    def _next(self) -> Any:
+    def _reply(self) -> Any:
         try:
             return self._connection.read_response()
         except ResponseError as error:
             return error
 
+    def close(self) -> None:
+        """Give the connection back, and discard the replies that were not read."""
+        if self._unanswered:
+            self._connection.disconnect()  # or the next command would read them
+            self._unanswered.clear()
+        self._pool.release(self._connection)
+
 
 def round_trip(redis: Redis, commands: Iterable[Command]) -> list[Any]:
-    """Send all commands, then read all replies; see `Sent`."""
-    return Sent(redis, commands).replies()
+    """Send all commands, then read all replies; see `CommandPipe`."""
+    with closing(CommandPipe(redis)) as pipe:
+        pipe.send(commands)
+        return pipe.receive()

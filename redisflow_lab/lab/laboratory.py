@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from redis import Redis
 
-from redisflow_lab._internal.capabilities import lacking
+from redisflow_lab.capabilities import unsupported
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.process import PrivateFolder
@@ -83,7 +83,7 @@ class Lab:
             self._folder.remove()
             raise
         self.redis: Redis = self.server.connect()
-        if missing := lacking(self.redis, needs):
+        if missing := unsupported(self.redis, needs):
             self.close()
             raise MissingCapabilityError(
                 f"{_WHERE_TO_FIND_IT}. {self.server.label} lacks {', '.join(missing)}."

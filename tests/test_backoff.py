@@ -13,7 +13,7 @@ from network import address_of
 from redis import Redis
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
-from redisflow_lab._internal.backoff import Trouble, passing_trouble
+from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.signals import stop_on_signals
@@ -90,7 +90,7 @@ def test_a_killed_server_that_comes_back(
     lines = said(caplog)
     assert [line.split(",")[0].split(" after")[0] for line in lines] == [
         "the connection is lost",
-        "works again",
+        "recovered",
     ] * 2
 
 
@@ -147,7 +147,7 @@ def test_a_stream_that_vanishes_is_made_again(
         own_lab.redis.flushall()
         write(own_lab, "b")
         wait_until(lambda: handled == ["a", "b"], "b is handled")
-    assert said(caplog)[0].startswith("the stream or its group has vanished, trying again")
+    assert said(caplog)[0].startswith("the stream or its group has vanished, retrying")
 
 
 def test_a_server_that_is_demoted_and_promoted_again(
@@ -308,7 +308,7 @@ def test_an_interrupt_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) 
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble"),
+    ("error", "reason"),
     [
         (redis.ConnectionError("gone"), "the connection is lost"),
         (redis.TimeoutError("slow"), "the server does not answer"),
@@ -336,8 +336,10 @@ def test_an_interrupt_ends_the_loop_also_while_the_server_is_down(own_lab: Lab) 
         (redis.exceptions.NoPermissionError("NOPERM"), None),
     ],
 )
-def test_what_passes_by_itself(error: redis.RedisError, trouble: str | None) -> None:
-    assert passing_trouble(error) == trouble
+def test_transient_errors_have_a_reason_and_permanent_ones_none(
+    error: redis.RedisError, reason: str | None
+) -> None:
+    assert transient_reason(error) == reason
 
 
 def test_one_line_for_each_change_and_not_for_each_try(
@@ -345,26 +347,26 @@ def test_one_line_for_each_change_and_not_for_each_try(
 ) -> None:
     stop = threading.Event()
     stop.set()  # does not wait
-    trouble = Trouble(logging.getLogger("test"), "alice")
+    backoff = Backoff(logging.getLogger("test"), "alice")
     for error in [redis.ConnectionError("gone")] * 3 + [redis.TimeoutError("slow")] * 3:
-        trouble.sit_out(error, stop)
-    trouble.over()
-    trouble.over()
+        backoff.wait_or_raise(error, stop)
+    backoff.reset()
+    backoff.reset()
     assert [record.getMessage() for record in caplog.records] == [
-        "alice: the connection is lost, trying again: gone",
-        "alice: the server does not answer, trying again: slow",
-        "alice: works again after 6 tries",
+        "alice: the connection is lost, retrying: gone",
+        "alice: the server does not answer, retrying: slow",
+        "alice: recovered after 6 tries",
     ]
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-        trouble.sit_out(redis.ResponseError("WRONGTYPE"), stop)
+        backoff.wait_or_raise(redis.ResponseError("WRONGTYPE"), stop)
 
 
 def test_an_outage_of_hours_is_sat_out_like_one_of_seconds() -> None:
     stop = threading.Event()
     stop.set()  # does not wait
-    trouble = Trouble(logging.getLogger("test"), "alice")
+    backoff = Backoff(logging.getLogger("test"), "alice")
     for _ in range(2_000):
-        trouble.sit_out(redis.ConnectionError("gone"), stop)
+        backoff.wait_or_raise(redis.ConnectionError("gone"), stop)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -87,7 +87,7 @@ def test_what_was_read_ahead_is_held_while_the_other_half_takes_long(
 ) -> None:
     write(lab, stream, 8)
     alice, bob = (
-        consumer(lab, stream, name, batch=4, min_idle_ms=250, time_limit_ms=150)
+        consumer(lab, stream, name, batch=4, min_idle_ms=250, max_handler_ms=150)
         for name in ("alice", "bob")
     )
     handled: list[str] = []
@@ -110,7 +110,7 @@ def test_nobody_is_robbed_however_long_the_other_half_takes(lab: Lab, stream: st
     """Nor of what is handled and waits to be acknowledged with the rest."""
     write(lab, stream, 14)
     alice, bob = (
-        consumer(lab, stream, name, batch=14, ack_every=14, min_idle_ms=250, time_limit_ms=150)
+        consumer(lab, stream, name, batch=14, ack_every=14, min_idle_ms=250, max_handler_ms=150)
         for name in ("alice", "bob")
     )
     handled: list[str] = []
@@ -132,7 +132,7 @@ def test_nobody_is_robbed_however_long_the_other_half_takes(lab: Lab, stream: st
 def test_a_long_take_over_holds_what_was_read_ahead(lab: Lab, stream: str) -> None:
     write(lab, stream, 10)
     alice, bob = (
-        consumer(lab, stream, name, batch=4, min_idle_ms=400, time_limit_ms=150)
+        consumer(lab, stream, name, batch=4, min_idle_ms=400, max_handler_ms=150)
         for name in ("alice", "bob")
     )
     alice.ensure_group()
