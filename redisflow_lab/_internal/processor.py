@@ -20,7 +20,6 @@ from redisflow_lab.events import Kind
 from redisflow_lab.interfaces import Delivery, Handler
 from redisflow_lab.message import MessageDecodeError
 
-
 _NONE_YET = object()
 
 
