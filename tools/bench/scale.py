@@ -40,10 +40,6 @@ def ours(job: Job, *, min_idle_ms: int = 60_000) -> RedisStreamConsumer:
     return consumer
 
 
-def ignore(_: object) -> None:
-    """The handler."""
-
-
 def publish(job: Job) -> None:
     producer = RedisStreamProducer(job.connect(), job.stream)
     for _ in range(job.count // 10_000):  # publish_many keeps the ids of what it wrote
@@ -64,7 +60,7 @@ def move(job: Job) -> float:
     began = time.perf_counter()
     publish(job)
     consumer = ours(job)
-    while consumer.read_new(ignore):
+    while consumer.read_new(lambda _: None):
         pass
     return time.perf_counter() - began
 
@@ -74,7 +70,7 @@ def replay(job: Job) -> float:
     leave_pending(job, "ours")
     consumer = ours(job)
     began = time.perf_counter()
-    consumer.replay_pending(ignore)
+    consumer.replay_pending(lambda _: None)
     return time.perf_counter() - began
 
 
@@ -85,14 +81,14 @@ def take_over(job: Job) -> float:
     began = time.perf_counter()
     handled = 0
     while handled < job.count:
-        handled += consumer.take_over(ignore)
+        handled += consumer.take_over(lambda _: None)
     return time.perf_counter() - began
 
 
 WORKS: dict[str, tuple[Callable[[Job], float], tuple[int, int]]] = {
-    "move": (move, (10_000, 1_000_000)),
+    "publish-and-consume": (move, (10_000, 1_000_000)),
     "replay": (replay, (10_000, 100_000)),
-    "take_over": (take_over, (10_000, 100_000)),
+    "take-over": (take_over, (10_000, 100_000)),
 }
 
 

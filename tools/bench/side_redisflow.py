@@ -1,9 +1,8 @@
 """The helper of this project, and for each of its clever parts the plain way beside it."""
 
-from collections import deque
-from collections.abc import Callable
 from itertools import repeat
 from threading import Event
+from typing import Any
 
 from hiredis import pack_command
 
@@ -25,42 +24,17 @@ def publish_by_batch(job: Job) -> None:
 def publish_plainly(job: Job) -> None:
     """As `publish_many`, but by what hiredis and redis-py offer for packing and reading."""
     connection = job.connect().connection_pool.get_connection()
+    message, start = job.message, ("XADD", job.stream, "*", b"data")
     entry_ids: list[str] = []
-    in_flight: deque[int] = deque()
-
-    def receive() -> None:
-        entry_ids.extend(
-            [connection.read_response().decode() for _ in range(in_flight.popleft())]
-        )
-
-    message, command = job.message, ("XADD", job.stream, "*", b"data")
-    for _ in range(job.count // BATCH):
-        packets = [pack_command((*command, message.to_bytes())) for _ in range(BATCH)]  # type: ignore[arg-type]
-        connection.send_packed_command([b"".join(packets)])
-        in_flight.append(BATCH)
-        if len(in_flight) > 1:
-            receive()
-    receive()
+    for sent in range(0, job.count, BATCH):
+        commands: Any = [(*start, message.to_bytes()) for _ in range(BATCH)]
+        connection.send_packed_command([b"".join([pack_command(one) for one in commands])])
+        if sent:  # one batch stays in flight
+            entry_ids += [connection.read_response().decode() for _ in range(BATCH)]
+    entry_ids += [connection.read_response().decode() for _ in range(BATCH)]
 
 
-Consume = Callable[[RedisStreamConsumer, Callable[[Delivery], None], Event], None]
-
-
-def run(
-    consumer: RedisStreamConsumer, handler: Callable[[Delivery], None], stop: Event
-) -> None:
-    consumer.run(handler, stop=stop)
-
-
-def read_new_in_a_loop(
-    consumer: RedisStreamConsumer, handler: Callable[[Delivery], None], stop: Event
-) -> None:
-    consumer.ensure_group()
-    while not stop.is_set():
-        consumer.read_new(handler)
-
-
-def consume(job: Job, how: Consume = run, *, batch: int = BATCH) -> None:
+def consume(job: Job, *, batch: int = BATCH, prefetch: bool = True) -> None:
     consumer = RedisStreamConsumer(
         job.connect(), job.stream, job.group, "ours", batch=batch, ack_every=batch
     )
@@ -74,7 +48,12 @@ def consume(job: Job, how: Consume = run, *, batch: int = BATCH) -> None:
         if handled == job.count:
             stop.set()
 
-    how(consumer, handle, stop)
+    if prefetch:
+        consumer.run(handle, stop=stop)
+    else:
+        consumer.ensure_group()
+        while not stop.is_set():
+            consumer.read_new(handle)
 
 
 SINGLE_PUBLISHER = one_by_one("redisflow", publish_one_by_one)
@@ -83,5 +62,5 @@ PLAIN_PUBLISHER = by_batch("pack_command and read_response", publish_plainly)
 SINGLE_CONSUMER = one_by_one("redisflow", lambda job: consume(job, batch=1))
 CONSUMER = by_batch("redisflow", consume)
 WITHOUT_PREFETCH = by_batch(
-    "redisflow", lambda job: consume(job, read_new_in_a_loop), ", read_new in a loop"
+    "redisflow", lambda job: consume(job, prefetch=False), ", read_new in a loop"
 )

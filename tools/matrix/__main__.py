@@ -16,15 +16,11 @@ HEAD = ("server", "Python", "packages", "tests", "chapters", "seconds")
 
 
 def line(result: Result) -> tuple[str, ...]:
-    here = not result.missing
-    return (
-        result.server,
-        result.row.python,
-        result.row.packages,
-        str(result.tests) if here else "not here",
-        str(result.chapters) if here else "not here",
-        f"{result.seconds:.0f}" if here else "-",
-    )
+    row = result.row
+    came = (f"{result.tests}", f"{result.chapters}", f"{result.seconds:.0f}")
+    if result.missing:
+        came = ("not here", "not here", "-")
+    return result.server, row.python, row.packages, *came
 
 
 def main() -> int:
