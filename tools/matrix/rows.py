@@ -91,7 +91,7 @@ def in_docker() -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def foreign(folders: list[Path]) -> Iterator[Mapping[str, str]]:
-    """A foreign server: the last of these binaries, or the bundled one."""
+    """As a guest, on the last of these servers or the bundled one."""
     binary = folders[-1] / "redis-server" if folders else choice.bundled()
     with visited(binary) as url:
         yield {"REDISFLOW_URL": url, "REDISFLOW_SERVER": ""}
