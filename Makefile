@@ -16,7 +16,7 @@ lab: install ## open JupyterLab on the course
 
 test: install ## run everything that is tested: the package and the chapters
 	$(BIN)/pytest tests
-	$(BIN)/python tools/run_chapters.py
+	$(BIN)/pytest --nbval notebooks
 
 lint: install ## check style, format and types
 	$(BIN)/ruff check .
@@ -32,8 +32,8 @@ notebooks: install ## execute every chapter in place and normalise it
 chaos: install ## kill 200 consumers and 20 servers while messages flow: one to three minutes
 	$(BIN)/python tests/chaos.py
 
-bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: about four minutes
-	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
+bench: install $(BENCH_LIBS)/.installed ## measure the helper against a bare socket, redis-py, coredis and walrus: two minutes or more
+	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench
 
 redis8: $(REDIS8) ## get a Redis 8.10 without Docker, for chapter 10
 	@echo "Redis 8.10 is in build/redis8. Open the course on it:"

@@ -6,6 +6,8 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from redisflow_lab._internal.wire import ReplyParser
+
 REPLY_MARGIN_S = 5.0
 """How long a reply may take, beyond the time a command blocks on the server; seconds."""
 
@@ -43,6 +45,7 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
         retry_on_error=[],
         socket_timeout=block_ms / 1_000 + REPLY_MARGIN_S,
         decode_responses=False,
+        parser_class=ReplyParser,
         protocol=2,
         legacy_responses=True,
     )
