@@ -16,7 +16,7 @@ lab: install ## open JupyterLab on the course
 
 test: install ## run everything that is tested: the package and the chapters
 	$(BIN)/pytest tests
-	$(BIN)/pytest --nbval notebooks
+	$(BIN)/python tools/run_chapters.py
 
 lint: install ## check style, format and types
 	$(BIN)/ruff check .
