@@ -12,9 +12,9 @@ from redis.exceptions import RedisError
 from redisflow_lab._internal.acks import Acks
 from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab._internal.checks import (
-    check_lease,
     check_name,
     check_positive,
+    lease_s,
 )
 from redisflow_lab._internal.claim_sweep import ClaimSweep
 from redisflow_lab._internal.connection import stream_client
@@ -95,18 +95,17 @@ class RedisStreamConsumer:
     ) -> None:
         self.stream = check_name("stream", stream)
         self.group = check_name("group", group)
-        self.name = f"consumer-{uuid4().hex[:12]}" if name is None else check_name("name", name)
+        self.name = check_name("name", f"consumer-{uuid4().hex[:12]}" if name is None else name)
         self.dead_stream = dead_stream_of(stream, dead_stream)
         self._batch = check_positive("batch", batch)
         self._ack_every = check_positive("ack_every", ack_every)
         self._block_ms = check_positive("block_ms", block_ms)
         self._min_idle_ms = check_positive("min_idle_ms", min_idle_ms)
         self._max_deliveries = check_positive("max_deliveries", max_deliveries)
-        lease_ms = check_lease(min_idle_ms, max_handler_ms)
         self._redis = stream_client(redis, block_ms=block_ms)
         self._emitter = Emitter(stream, group, self.name, on_event)
         self._group = Group(self._redis, stream, group, self.name)
-        self._in_flight = InFlight(lease_ms / 1_000)
+        self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
         self._acks = Acks(self._group, self._emitter)
         self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
         self._lease = Lease(self._group, self._acks, self._prefetch, self._in_flight)

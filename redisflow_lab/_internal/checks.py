@@ -29,16 +29,16 @@ def check_positive(what: str, value: int) -> int:
     return value
 
 
-def check_lease(min_idle_ms: int, max_handler_ms: int | None) -> int:
-    """How long after a delivery the lease must be renewed, ms: a handler may follow it."""
+def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
+    """How long after a delivery a handler may still start without a renewal, in seconds."""
     if max_handler_ms is None:
-        return min_idle_ms - min_idle_ms // 2
-    if check_positive("max_handler_ms", max_handler_ms) >= min_idle_ms:
+        max_handler_ms = min_idle_ms // 2
+    elif check_positive("max_handler_ms", max_handler_ms) >= min_idle_ms:
         raise ValueError(
             f"max_handler_ms is {max_handler_ms}, not below min_idle_ms, {min_idle_ms}: other "
             "consumers would claim messages that are still being handled"
         )
-    return min_idle_ms - max_handler_ms
+    return (min_idle_ms - max_handler_ms) / 1_000
 
 
 def check_handler(handler: object) -> None:
