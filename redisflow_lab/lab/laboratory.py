@@ -28,8 +28,8 @@ from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.lab.workers.worker import Worker
 
 _HOW_TO_GET_IT = (
-    "Stop JupyterLab, and start it on Redis 8.10: REDISFLOW_SERVER=docker make lab, or, "
-    "without Docker, make redis8 and what it prints"
+    "Stop JupyterLab, and start it on Redis 8.10: REDISFLOW_SERVER=docker make lab. Without "
+    "Docker, run make redis8, which prints the next command"
 )
 
 
@@ -42,14 +42,17 @@ class Lab:
 
     server:     "path" (redis-server on PATH), "bundled", "docker" or "docker:IMAGE"; "own"
                 for the first of these that is available. None (default) uses the server that
-                REDISFLOW_SERVER or REDISFLOW_URL names, or else an own one
+                REDISFLOW_SERVER or REDISFLOW_URL names, and "own" if neither is set
     needs:      commands and options that the server must support, such as "XACKDEL" or
                 "XREADGROUP CLAIM"
     appendonly: keep an append-only file (default); False leaves only RDB snapshots
-    port:       port of an own server; None (default) picks a free one. Choose one to connect
-                with redis-cli
-    data_dir:   folder for the data of an own server, which is kept. None (default) uses a
-                private folder, which is removed on `close`
+    port:       port on 127.0.0.1; None (default) picks a free one. Choose one to connect with
+                redis-cli
+    data_dir:   folder for the server's data, which is kept. None (default) uses a private
+                folder, which is removed on `close`
+
+    The last three configure a server that the lab starts; with a server that REDISFLOW_URL
+    names they raise ServerError.
 
     `redis` is a client of the server, `server` the server to `kill` and `start`.
 

@@ -34,7 +34,7 @@ rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 
 
 class Child:
-    """A running program, which is killed by `kill`, with this object and with this process.
+    """A running program. It is killed when this object or this process goes away.
 
     command:  the program and its arguments
     cwd:      its working directory

@@ -38,11 +38,12 @@ def open_server(
 ) -> Server:
     """Open the server that is wanted, or the first one that is available.
 
-    wanted:     "path" (redis-server on PATH), "bundled", "docker", "docker:IMAGE", or "own"
-                for the first of these that is available. None reads the environment:
-                REDISFLOW_SERVER (one of the above), else REDISFLOW_URL, else "own"
-    folder:     where a server process keeps its data, unless `data_dir` is given
-    appendonly: see `OwnServer`, as for `port`
+    wanted:   "path" (redis-server on PATH), "bundled", "docker", "docker:IMAGE", or "own"
+              for the first of these that is available. None reads the environment:
+              REDISFLOW_SERVER (one of the above), else REDISFLOW_URL, else "own"
+    folder:   where a server process keeps its data if `data_dir` is None
+    data_dir: where it keeps its data instead, and leaves it
+    appendonly, port: see `OwnServer`
 
     Raises ServerError, which lists what was tried and how to get each kind of server.
     """
@@ -69,7 +70,7 @@ def open_server(
             f"'docker:redis:7.0'. Write {origin!r} alone"
         )
 
-    def opened(origin: str, note: str) -> Server:
+    def open_from(origin: str, note: str) -> Server:
         if origin != "docker":
             binary = find_on_path() if origin == "path" else find_bundled()
             return OwnServer(
@@ -85,10 +86,10 @@ def open_server(
 
         return DockerServer(image or IMAGE, appendonly=appendonly, port=port)
 
-    return _first(OWN if origin == "own" else (origin,), opened)
+    return _open_first(OWN if origin == "own" else (origin,), open_from)
 
 
-def _first(origins: tuple[str, ...], opened: Callable[[str, str], Server]) -> Server:
+def _open_first(origins: tuple[str, ...], open_from: Callable[[str, str], Server]) -> Server:
     """Open the first server that is available.
 
     Its label mentions a server that was found before it and is not supported. Errors other
@@ -98,7 +99,7 @@ def _first(origins: tuple[str, ...], opened: Callable[[str, str], Server]) -> Se
     tried, note = [], ""
     for origin in origins:
         try:
-            return opened(origin, note)
+            return open_from(origin, note)
         except UnavailableServerError as reason:
             tried.append(f"  {origin}: {reason}")
             if isinstance(reason, UnsupportedServerError):

@@ -1,8 +1,8 @@
-"""Stream, groups, consumers, pending entries and dead letters as tables, equal on each server.
+"""Tables of a stream: its groups, consumers, pending entries and dead letters.
 
-Each function returns a `Table`, a pandas DataFrame. Ids and names are text, counts are
-integers, times (`..._ms`) are in milliseconds. Names of streams are shown without the prefix
-that keys have on a shared server.
+Each function returns a `Table`, a pandas DataFrame, which looks the same on each server. Ids
+and names are text, counts are integers, times (`..._ms`) are in milliseconds. Names of streams
+are shown without the prefix that keys have on a shared server.
 """
 
 from collections.abc import Iterator

@@ -122,7 +122,7 @@ class Worker:
         """Wait until the process has reported `count` events of this kind, such as "acked".
 
         Raises TimeoutError after `timeout_s` seconds, and RuntimeError if the process ends
-        before.
+        first.
         """
         wait_until(
             lambda: self.count(kind) >= count or not self._child.running,
