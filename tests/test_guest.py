@@ -19,7 +19,7 @@ from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
-from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.server.ports import pick_port
 from redisflow_lab.lab.waiting import wait_until
 from tools.matrix.guest import everything, furnish
 
@@ -126,7 +126,9 @@ def test_a_guest_that_is_forgotten_leaves_no_key(
 def test_a_guest_neither_starts_nor_kills(host: Lab, be_guest_of) -> None:
     guest = be_guest_of(url_of(host))
     for refused in (guest.server.kill, guest.server.start):
-        with pytest.raises(ServerError, match=r"\(your URL\) is not ours to"):
+        with pytest.raises(
+            ServerError, match=r"the lab does not (kill|start) .* \(your URL\): "
+        ):
             refused()
     assert host.redis.ping()
 
@@ -145,7 +147,7 @@ def test_settings_of_an_own_server_are_not_ignored(
 ) -> None:
     monkeypatch.setenv("REDISFLOW_URL", url_of(host))
     monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
-    with pytest.raises(ServerError, match=r"names another one\. Add server='own'"):
+    with pytest.raises(ServerError, match=r"names a running one\. Write Lab\('own', "):
         Lab(**setting)  # type: ignore[arg-type]
 
 
@@ -180,18 +182,18 @@ def refusal(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_refused_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(url_of(host, "learner:guess"), monkeypatch)
     assert re.search(
-        r"at 127\.0\.0\.1:\d+ refuses the user or password: .*WRONGPASS|invalid", said
+        r"at 127\.0\.0\.1:\d+ rejects the user or the password: .*WRONGPASS|invalid", said
     )
     assert "guess" not in said
 
 
 def test_a_missing_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "asks for a password. Write it into" in refusal(url_of(host, ":"), monkeypatch)
+    assert "requires a password. Add it to" in refusal(url_of(host, ":"), monkeypatch)
 
 
 def test_a_certificate_that_is_not_there(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"{url_of(host, scheme='rediss')}?ssl_ca_certs=/nowhere/ca.pem"
-    assert "a file that REDISFLOW_URL names is not there" in refusal(url, monkeypatch)
+    assert "REDISFLOW_URL names a file that does not exist" in refusal(url, monkeypatch)
 
 
 def test_a_socket_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,14 +204,14 @@ def test_a_socket_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_user_without_our_keys(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host.redis.acl_setuser("learner", enabled=True, reset_keys=True, keys=["shop:*"])
     said = refusal(url_of(host), monkeypatch)
-    assert "allows this user too little" in said
+    assert "the user may not do enough" in said
     assert "~redisflow:* +@all -@dangerous" in said
 
 
 def test_a_silent_address(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host.server.kill()
     assert re.search(
-        "no server answers at .* Unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
+        "no server answers at .* unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
     )
 
 
@@ -223,7 +225,7 @@ def test_a_certificate_that_nobody_vouches_for(
 
 def test_tls_where_there_is_none(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(url_of(host, scheme="rediss"), monkeypatch)
-    assert "A server without TLS is silent to rediss://" in said
+    assert "If the server does not use TLS, write redis:// instead" in said
 
 
 def test_no_tls_where_it_is_wanted(
@@ -231,14 +233,14 @@ def test_no_tls_where_it_is_wanted(
 ) -> None:
     with speaking_tls(address_of(host)["port"], tmp_path) as (port, _):
         said = refusal(f"redis://learner:{QUOTED}@localhost:{port}/0", monkeypatch)
-    assert "If it wants TLS, write rediss:// instead" in said
+    assert "If it uses TLS, write rediss:// instead" in said
 
 
 @pytest.mark.usefixtures("process_server")
 def test_a_server_of_a_cluster(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    port = usable_port(None)
+    port = pick_port(None)
     with serving(host, tmp_path, f"port {port}", "cluster-enabled yes"):
         said = refusal(f"redis://127.0.0.1:{port}", monkeypatch)
     assert "part of a Redis Cluster" in said
@@ -248,7 +250,7 @@ def test_a_server_of_a_cluster(
 def test_a_replica(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host.redis.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
     said = refusal(url_of(host), monkeypatch)
-    assert "is a replica and takes no writes. Name its primary" in said
+    assert "is a read-only replica. Name its primary" in said
 
 
 def test_what_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,15 +260,15 @@ def test_what_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis://localhost:port",
         "redis://learner:1234#5@localhost",  # else a part of the password would be a port
     ):
-        assert "is no Redis URL" in refusal(wrong, monkeypatch)
+        assert "is not a Redis URL" in refusal(wrong, monkeypatch)
 
 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("wings=yes", "has a wrong option: .*'wings'"),
-        ("protocol=9", "has a wrong option: .*must be"),
-        ("decode_responses=True", "sets decode_responses, .* Leave it out"),
+        ("wings=yes", "does not accept: .*'wings'"),
+        ("protocol=9", "does not accept: .*must be"),
+        ("decode_responses=True", "sets decode_responses, .* Remove that option"),
     ],
 )
 def test_an_option_that_cannot_act_is_refused(
@@ -278,7 +280,10 @@ def test_an_option_that_cannot_act_is_refused(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("-ERR unknown command `HELLO`, with args", "is older than Redis 6.0; 7.0 is the old"),
+        (
+            "-ERR unknown command `HELLO`, with args",
+            "is older than Redis 6.0; the lab needs 7.0",
+        ),
         ("-LOADING Redis is loading the dataset", "is still loading its data. Try again"),
     ],
 )

@@ -78,7 +78,7 @@ def test_pending_is_ordered_by_entry_and_may_be_cut(lab: Lab, stream: str) -> No
     table = lab.pending(stream)
     assert list(table["entry_id"]) == ["1-0", "2-0", "3-0", "4-0"]
     assert list(table["consumer"]) == ["alice", "alice", "bob", "bob"]
-    assert len(pending_table(lab.redis, stream, "billing", most=3)) == 3
+    assert len(pending_table(lab.redis, stream, "billing", limit=3)) == 3
 
 
 def test_deliveries_count_every_reading(lab: Lab, stream: str) -> None:

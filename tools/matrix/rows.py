@@ -92,7 +92,7 @@ def in_docker() -> Iterator[Mapping[str, str]]:
 @contextmanager
 def foreign(folders: list[Path]) -> Iterator[Mapping[str, str]]:
     """As a guest, on the last of these servers or the bundled one."""
-    binary = folders[-1] / "redis-server" if folders else choice.bundled()
+    binary = folders[-1] / "redis-server" if folders else choice.find_bundled()
     with visited(binary) as url:
         yield {"REDISFLOW_URL": url, "REDISFLOW_SERVER": ""}
 
