@@ -9,9 +9,10 @@ dies, `run` waits and goes on with the next one, and a publish can be repeated u
 
 Replication is asynchronous, so a failover can undo what the old primary had accepted: publishes
 are missing, and acknowledged messages are delivered again. In a failover that you ask for
-(SENTINEL FAILOVER) the old primary stays alive for up to ten seconds, and what is written to it
-meanwhile is thrown away. `min-replicas-to-write 1` and `min-replicas-max-lag 1` in the
-configuration of every server let it refuse such writes after a second or two:
+(SENTINEL FAILOVER) the old primary stays alive for about ten seconds, and what is written to
+it meanwhile is thrown away. With `min-replicas-to-write 1` and `min-replicas-max-lag 2` in the
+configuration of every server it refuses such writes instead: `publish` raises
+redis.ResponseError (NOREPLICAS), and can be repeated.
 https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """
 
