@@ -35,13 +35,13 @@ chaos: install ## kill 200 consumers and 20 servers while messages flow: one to 
 bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: about four minutes
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
 
-docs: install ## write the API reference from the docstrings into build/docs
-	@$(BIN)/python -m tools.reference build/docs
-	@echo "Open build/docs/index.html."
-
 redis8: $(REDIS8) ## get a Redis 8.10 without Docker, for chapter 10
 	@echo "Redis 8.10 is in build/redis8. Open the course on it:"
 	@echo '  PATH="$(CURDIR)/build/redis8:$$PATH" make lab'
+
+docs: install ## write the API reference from the docstrings into build/docs
+	@$(BIN)/python -m tools.reference build/docs
+	@echo "Open build/docs/index.html."
 
 proto: install ## generate redisflow_lab/pb from proto/
 	$(BIN)/python tools/generate_pb.py redisflow_lab/pb

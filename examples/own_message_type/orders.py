@@ -1,4 +1,4 @@
-"""A protobuf message type of your own, carried as the content of a message.
+"""A custom protobuf message type, carried as the content of a message.
 
     REDIS_URL=redis://localhost:6379 python examples/own_message_type/orders.py
 
