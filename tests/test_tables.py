@@ -114,3 +114,9 @@ def test_a_part_of_a_table_still_shows_itself_plainly(lab: Lab, stream: str) -> 
     assert isinstance(part, Table)
     assert "entry id" in repr(part)
     assert " ms" in repr(part)
+
+
+@pytest.mark.parametrize("table", ["stream", "groups", "consumers"])
+def test_a_missing_stream_is_named(lab: Lab, stream: str, table: str) -> None:
+    with pytest.raises(Exception, match=f"(?i)no .*{stream.split('[')[0]}"):
+        getattr(lab, table)(stream)
