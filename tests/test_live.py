@@ -2,6 +2,9 @@
 
 import base64
 
+from consumers import Publish, numbered
+from idle import deliver_to
+
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.prefix import without_prefix
@@ -116,3 +119,29 @@ def test_a_mark_can_be_set_while_the_server_is_down(own_lab: Lab) -> None:
         watch.mark("server killed")
         own_lab.server.start()
     assert list(watch.marks["text"]) == ["server killed"]
+
+
+def test_a_watch_keeps_its_samples_and_its_marks(
+    lab: Lab, stream: str, publish: Publish
+) -> None:
+    publish(*numbered(5))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    first, _ = deliver_to(lab, stream, "alice", 2)
+    lab.redis.xack(stream, "billing", first)
+    with lab.watch(stream) as watch:
+        watch.mark("before")
+        publish("6")
+        watch.mark("written")
+    samples = watch.samples
+    assert list(samples.columns) == ["t_s", "group", "length", "lag", "pending"]
+    assert samples[["length", "lag", "pending"]].iloc[-1].tolist() == [6, 4, 1]
+    assert samples["t_s"].is_monotonic_increasing
+    assert list(watch.marks["text"]) == ["before", "written"]
+    assert "billing: lag up to 4, in the end 4" in watch.plot().alt
+
+
+def test_a_watch_of_a_missing_stream_is_empty(lab: Lab) -> None:
+    watch = Watch(lab.redis, lab.key("no such stream"))
+    watch.sample()
+    assert watch.samples.empty
+    assert watch.plot().png.startswith(b"\x89PNG")

@@ -254,7 +254,7 @@ def test_a_server_on_path_that_is_too_old_is_passed_over_before_it_writes_anythi
 
 
 def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No old server is available: the oldest supported version is raised above all there are."""
+    """No old server is available: the oldest supported version is raised instead."""
     monkeypatch.setattr("redisflow_lab.lab.server.identity.OLDEST", (99, 0))
     monkeypatch.setenv("REDISFLOW_SERVER", "bundled")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
