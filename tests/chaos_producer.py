@@ -1,7 +1,7 @@
-"""A producer of the chaos test, as a process: python chaos_producer.py, told by a line of JSON.
+"""A producer of the chaos test: python chaos_producer.py, with its settings as JSON on stdin.
 
-Writes down the key of each message after the server confirmed it, one a line: what is in
-that file was promised, and must not be lost.
+Writes the content of each message to a file after the server has confirmed the message, one a
+line: what stands in that file was promised, and must not be lost.
 """
 
 import json
@@ -18,35 +18,50 @@ from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab.waiting import wait_until
 
 BATCH = 50
-POISON_EVERY, JUNK_EVERY = 500, 700
+POISON_EVERY, UNDECODABLE_EVERY = 500, 700
 MOST_LAG = 1_000
+FAILS, KILLS = "fails", "kills"
+"""The last word of a message whose handler always fails, or always kills its process."""
 
 
-def content_of(name: str, number: int) -> str:
-    return f"{name} {number}{' poison' if number % POISON_EVERY == 7 else ''}"
+def content_of(name: str, number: int, killers_every: int) -> str:
+    if killers_every and number % killers_every == 257:
+        return f"{name} {number} {KILLS}"
+    return f"{name} {number} {FAILS}" if number % POISON_EVERY == 7 else f"{name} {number}"
 
 
-def produce(address: dict[str, object], name: str, least: int, keyed: bool, said: Path) -> None:
-    """Publish at least `least` messages, until somebody sets the key `enough`."""
+def produce(
+    address: dict[str, object],
+    name: str,
+    least: int,
+    keyed: bool,
+    killers_every: int,
+    confirmed_file: Path,
+) -> None:
+    """Publish at least `least` messages, until the key `enough` is set.
+
+    killers_every: one message of so many kills its process; 0 is none
+    """
     client = Redis(**address, retry=Retry(ConstantBackoff(0.02), 500))  # type: ignore[arg-type]
     producer = RedisStreamProducer(client, "orders")
-    with said.open("w") as confirmed:
+    with confirmed_file.open("w") as confirmed:
         for first in count(0, BATCH):
             if first >= least and client.exists("enough"):
                 return
             wait_until(lambda: lag(client) < MOST_LAG, "consumers keep up", timeout_s=300)
-            contents = [content_of(name, number) for number in range(first, first + BATCH)]
+            numbers = range(first, first + BATCH)
+            contents = [content_of(name, number, killers_every) for number in numbers]
             publish(producer, name, contents, keyed)
             confirmed.writelines(f"{content}\n" for content in contents)
             confirmed.flush()
-            if first % JUNK_EVERY == 0:
+            if first % UNDECODABLE_EVERY == 0:
                 client.xadd("orders", {"data": b"\xff\xff"})
 
 
 def lag(client: Redis) -> int:
-    """How far the consumers are behind, `MOST_LAG` at most; 0 before there are any.
+    """How many entries the group has not read yet, up to `MOST_LAG`; 0 before it exists.
 
-    Counted where the server does not know: Redis 7.0 answers nil after a restart.
+    Counted where the server's answer is nil, as that of Redis 7.0 is after a restart.
     """
     if not client.exists("orders"):
         return 0
@@ -59,7 +74,7 @@ def lag(client: Redis) -> int:
 
 
 def publish(producer: RedisStreamProducer, name: str, contents: list[str], keyed: bool) -> None:
-    """With keys, one by one and never twice; without, a batch again when it was disturbed."""
+    """With keys, one by one and once each; without, the whole batch again after an error."""
     messages = [Message(name, content) for content in contents]
     while True:
         try:
@@ -75,6 +90,4 @@ def publish(producer: RedisStreamProducer, name: str, contents: list[str], keyed
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
-    produce(
-        given["address"], given["name"], given["least"], given["keyed"], Path(given["said"])
-    )
+    produce(**{**given, "confirmed_file": Path(given["confirmed_file"])})

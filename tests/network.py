@@ -1,9 +1,13 @@
 """The address of a lab's server, and a network between it and a client that loses answers."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf
 from threading import Thread
 from typing import Any
+
+from redis import Redis
 
 from redisflow_lab.lab import Lab
 
@@ -14,10 +18,20 @@ def address_of(lab: Lab) -> dict[str, Any]:
     return {name: settings[name] for name in named if name in settings}
 
 
+@contextmanager
+def client_losing_answers_to(
+    command: bytes, lab: Lab, *, times: int | None = None
+) -> Iterator[Redis]:
+    """A client of the lab's server behind such a proxy; see `losing_answers_to`."""
+    address = address_of(lab)
+    with losing_answers_to(command, address["host"], address["port"], times=times) as port:
+        yield Redis(**{**address, "port": port})
+
+
 class losing_answers_to:  # noqa: N801 - reads as a phrase
     """A proxy that forwards everything, but hangs up instead of answering this command.
 
-    times: so often; None is always
+    times: how often; None is always
     """
 
     def __init__(

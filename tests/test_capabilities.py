@@ -1,4 +1,4 @@
-"""What the server can do is asked of it, by the name of a command and of its option."""
+"""Capabilities: whether the server supports a command, and an option of it, by name."""
 
 import pytest
 from network import address_of
@@ -9,12 +9,12 @@ from redisflow_lab.capabilities import supports, unsupported
 from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 
 
-def test_what_every_supported_server_can_do(lab: Lab) -> None:
+def test_every_server_supports_the_commands_of_the_helper(lab: Lab) -> None:
     assert unsupported(lab.redis, ["XAUTOCLAIM", "XADD MINID", "XPENDING IDLE", "XADD"]) == []
 
 
 @pytest.mark.parametrize("unknown", ["XFLY", "XADD WINGS", "XFLY WINGS"])
-def test_what_no_server_can_do(lab: Lab, unknown: str) -> None:
+def test_no_server_supports_an_unknown_command_or_option(lab: Lab, unknown: str) -> None:
     assert not supports(lab.redis, unknown)
 
 
@@ -28,7 +28,7 @@ def test_what_no_server_can_do(lab: Lab, unknown: str) -> None:
         ("XADD MAXLEN", "XADD {} MAXLEN 5 * data x"),
     ],
 )
-def test_what_it_says_is_what_it_does(
+def test_a_supported_command_is_accepted_and_any_other_is_refused(
     lab: Lab, stream: str, capability: str, command: str
 ) -> None:
     lab.redis.xgroup_create(stream, "g", mkstream=True)
@@ -41,13 +41,13 @@ def test_what_it_says_is_what_it_does(
 
 
 @pytest.mark.parametrize("shape", [{"protocol": 2}, {"protocol": 3}])
-def test_the_shape_of_the_answer_does_not_matter(lab: Lab, shape: dict[str, int]) -> None:
+def test_capabilities_are_found_over_either_protocol(lab: Lab, shape: dict[str, int]) -> None:
     client = Redis(**address_of(lab), **shape)  # type: ignore[arg-type]
     assert supports(client, "XADD MAXLEN")
     assert not supports(client, "XADD WINGS")
 
 
-def test_a_lab_says_what_its_server_lacks_and_where_it_can_be_had() -> None:
+def test_a_lab_names_what_its_server_lacks_and_where_to_get_it() -> None:
     with pytest.raises(MissingCapabilityError) as missing:
         Lab("own", needs=["XADD", "XFLY", "XADD WINGS"])
     said = str(missing.value)

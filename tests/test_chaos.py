@@ -15,16 +15,16 @@ def test_the_same_seed_gives_the_same_plan() -> None:
     assert first != other
 
 
-def test_nothing_is_lost_and_nothing_happens_twice_whoever_is_killed(
+def test_no_message_is_lost_or_doubled_when_processes_and_the_server_are_killed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
     with capsys.disabled():
         print(f" chaos, CHAOS_SEED={seed}: ", end="", flush=True)  # noqa: T201
-        outcome = chaos(seed, messages=20_000, kills=20, server_kills=3)
+        outcome = chaos(seed, messages=12_000, kills=20, server_kills=3)
         print(outcome)  # noqa: T201
-    assert outcome.published >= 20_000
+    assert outcome.broken == []
+    assert outcome.published >= 12_000
+    assert outcome.killers >= 3
     assert (outcome.kills, outcome.server_kills) == (20, 3)
-    assert (outcome.lost, outcome.doubled) == (0, 0)
-    assert (outcome.handled_after_burial, outcome.pending) == (0, 0)
-    assert outcome.dead_letters > 0
+    assert outcome.dead_letters > outcome.killers

@@ -1,17 +1,16 @@
-"""Dead letters: who goes there, why, never twice and never lost; and the way back."""
+"""Dead letters: which entries become one, why, and never twice."""
 
-import os
 import random
-import signal
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
+from threading import Event as StopEvent
 
 import pytest
 import redis
-from consumers import consumer_of
+from consumers import NewConsumer, Publish, all_at_once, rows
+from handlers import collect_into, decline
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from network import address_of
@@ -19,40 +18,33 @@ from redis import Redis
 
 from redisflow_lab import (
     Delivery,
+    Event,
     Message,
     MessageDecodeError,
     RedisStreamConsumer,
-    RedisStreamProducer,
 )
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason, dead_letter
 from redisflow_lab.lab import Lab
 
-
-def write(lab: Lab, stream: str, *contents: str) -> list[str]:
-    return RedisStreamProducer(lab.redis, stream).publish_many(
-        Message("web", content) for content in contents
-    )
+PendingIds = Callable[[], list[str]]
 
 
-def declined(_: Delivery) -> None:
-    raise ValueError("the card was declined")
-
-
-def pending(lab: Lab, stream: str) -> list[str]:
-    return list(lab.pending(stream)["entry_id"])
-
-
-def test_a_message_that_fails_too_often_is_given_up_with_all_that_is_known(
-    lab: Lab, stream: str
+def test_a_message_that_fails_at_its_last_delivery_is_dead_lettered_with_all_that_is_known(
+    lab: Lab,
+    stream: str,
+    publish: Publish,
+    consumer: NewConsumer,
+    pending_ids: PendingIds,
+    dead_letters: DeadLetters,
 ) -> None:
-    (entry_id,) = write(lab, stream, "Kim")
-    alice = consumer_of(lab, stream, max_deliveries=3)
-    alice.read_new(declined)
-    alice.replay_pending(declined)
-    assert (pending(lab, stream), len(DeadLetters(lab.redis, stream))) == ([entry_id], 0)
-    alice.replay_pending(declined)
-    assert pending(lab, stream) == []
-    (letter,) = DeadLetters(lab.redis, stream)
+    (entry_id,) = publish("Kim")
+    alice = consumer(max_deliveries=3)
+    alice.read_new(decline)
+    alice.replay_pending(decline)
+    assert (pending_ids(), len(dead_letters)) == ([entry_id], 0)
+    alice.replay_pending(decline)
+    assert pending_ids() == []
+    (letter,) = dead_letters
     assert (letter.stream, letter.entry_id, letter.group, letter.consumer) == (
         stream,
         entry_id,
@@ -66,308 +58,180 @@ def test_a_message_that_fails_too_often_is_given_up_with_all_that_is_known(
     assert dict(letter.fields) == original[1]
 
 
-def test_one_delivery_may_be_all_there_is(lab: Lab, stream: str) -> None:
-    write(lab, stream, "Kim")
-    consumer_of(lab, stream, max_deliveries=1).read_new(declined)
+def test_with_one_delivery_the_first_failure_dead_letters(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    publish("Kim")
+    consumer(max_deliveries=1).read_new(decline)
     assert list(lab.dead_letters(stream)["reason"]) == ["failed"]
 
 
-def test_the_count_outlives_a_killed_server(own_lab: Lab) -> None:
-    """Redis forgets what a history read counted: the consumer has it written down."""
-    write(own_lab, "orders", "Kim")
-    consumer_of(own_lab, "orders", max_deliveries=4).read_new(declined)
-    consumer_of(own_lab, "orders", max_deliveries=4).replay_pending(declined)
+def test_the_delivery_count_survives_a_killed_server(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    """The append-only file does not hold what a history read (XREADGROUP with an id) counts."""
+    publish("Kim")
+    consumer(max_deliveries=4).read_new(decline)
+    consumer(max_deliveries=4).replay_pending(decline)
     own_lab.server.kill()
     own_lab.server.start()
-    assert list(own_lab.pending("orders")["deliveries"]) == [2]
-    alice = consumer_of(own_lab, "orders", max_deliveries=3)
-    alice.replay_pending(declined)
-    assert list(own_lab.dead_letters("orders")["deliveries"]) == [3]
-
-
-def test_a_message_that_kills_its_consumer_is_given_up_and_no_neighbour_with_it(
-    lab: Lab, stream: str
-) -> None:
-    ids = write(lab, stream, "a", "kills", "b", "c")
-    client = lab.redis
-    effects = f"{stream}:effects"
-
-    def handle(delivery: Delivery) -> None:
-        if delivery.message.content == "kills":
-            os.kill(os.getpid(), signal.SIGKILL)
-        client.rpush(effects, delivery.message.content)
-
-    for _ in range(3):
-        worker = lab.worker("alice", handle, stream=stream, max_deliveries=3)
-        assert worker.wait_end() == "SIGKILL"
-    last = lab.worker("alice", handle, stream=stream, max_deliveries=3)
-    last.wait_for("acked", 2)
-    assert last.stop() == "exit 0"
-    letters = lab.dead_letters(stream)
-    assert letters[["entry_id", "reason", "deliveries"]].values.tolist() == [
-        [ids[1], "unfinished", 4]
-    ]
-    assert client.lrange(effects, 0, -1) == [b"a", b"b", b"c"]
+    assert list(own_lab.pending()["deliveries"]) == [2]
+    alice = consumer(max_deliveries=3)
+    alice.replay_pending(decline)
+    assert list(own_lab.dead_letters()["deliveries"]) == [3]
 
 
 @pytest.mark.parametrize(
     ("crash", "still_pending", "letters"),
     [("after-failure", 1, 0), ("after-dead-letter", 0, 1)],
 )
-def test_a_crash_leaves_the_message_here_or_there(
-    lab: Lab, stream: str, crash: str, still_pending: int, letters: int
+def test_a_crash_leaves_a_failed_message_pending_or_dead_lettered(
+    lab: Lab, stream: str, crash: str, still_pending: int, letters: int, publish: Publish
 ) -> None:
-    write(lab, stream, "Kim")
+    publish("Kim")
 
-    def decline(_: Delivery) -> None:
+    def fail(_: Delivery) -> None:  # travels to the worker; this folder's modules do not
         raise ValueError("declined")
 
-    worker = lab.worker("alice", decline, stream=stream, max_deliveries=1, crash=crash)
+    worker = lab.worker("alice", fail, stream=stream, max_deliveries=1, crash=crash)
     assert worker.wait_end() == "SIGKILL"
     assert (len(lab.pending(stream)), len(lab.dead_letters(stream))) == (still_pending, letters)
 
 
-def test_of_two_that_give_up_the_same_entry_one_writes_a_letter(lab: Lab, stream: str) -> None:
-    (entry_id,) = write(lab, stream, "Kim")
-    consumer_of(lab, stream).read_new(declined)
+def test_of_many_that_dead_letter_the_same_entry_one_succeeds(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, dead_letters: DeadLetters
+) -> None:
+    (entry_id,) = publish("Kim")
+    consumer().read_new(decline)
     letter = DeadLetter(
         "", stream, entry_id, "billing", "alice", 9, Reason.FAILED, "x", datetime.now(UTC), ()
     )
-    done: list[bool] = []
-    threads = [
-        threading.Thread(
-            target=lambda: done.append(
-                dead_letter(Redis(**address_of(lab)), f"{stream}:dead", letter)
-            )
-        )
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    write = partial(dead_letter, dead_stream=f"{stream}:dead", letter=letter)
+    done = all_at_once([partial(write, Redis(**address_of(lab))) for _ in range(8)])
     assert sorted(done) == [False] * 7 + [True]
-    assert len(DeadLetters(lab.redis, stream)) == 1
+    assert len(dead_letters) == 1
 
 
-def test_what_somebody_took_over_is_not_given_up_any_more(lab: Lab, stream: str) -> None:
-    (entry_id,) = write(lab, stream, "Kim")
-    bob = consumer_of(lab, stream, "bob")
+def test_a_claimed_message_is_not_dead_lettered_by_its_former_owner(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, dead_letters: DeadLetters
+) -> None:
+    (entry_id,) = publish("Kim")
+    bob = consumer("bob")
 
-    def robbed(delivery: Delivery) -> None:
+    def claim_and_fail(delivery: Delivery) -> None:
         lab.redis.xclaim(stream, "billing", "bob", 0, [delivery.entry_id])
         raise ValueError("declined")
 
-    consumer_of(lab, stream, max_deliveries=1).read_new(robbed)
-    assert len(DeadLetters(lab.redis, stream)) == 0
-    assert lab.pending(stream)[["entry_id", "consumer"]].values.tolist() == [[entry_id, "bob"]]
+    consumer(max_deliveries=1).read_new(claim_and_fail)
+    assert len(dead_letters) == 0
+    assert rows(lab.pending(stream), "entry_id", "consumer") == [[entry_id, "bob"]]
     handled: list[str] = []
-    bob.replay_pending(lambda delivery: handled.append(delivery.message.content))
+    bob.replay_pending(collect_into(handled))
     assert handled == ["Kim"]
 
 
-def test_a_handler_that_raises_a_decode_error_of_its_own_is_a_failing_handler(
-    lab: Lab, stream: str
+def test_a_decode_error_raised_by_a_handler_is_a_failure_like_any_other(
+    publish: Publish, consumer: NewConsumer, pending_ids: PendingIds
 ) -> None:
-    ids = write(lab, stream, "Kim")
-    consumer_of(lab, stream).read_new(lambda _: Message.from_bytes(b"\xff"))
-    assert pending(lab, stream) == ids
+    ids = publish("Kim")
+    consumer().read_new(lambda _: Message.from_bytes(b"\xff"))
+    assert pending_ids() == ids
 
 
-def test_a_key_that_is_no_stream_is_refused_before_a_message_is_touched(
-    lab: Lab, stream: str
+def test_a_dead_stream_that_is_not_a_stream_is_refused_before_a_message_is_read(
+    lab: Lab, stream: str, publish: Publish
 ) -> None:
-    write(lab, stream, "Kim")
+    publish("Kim")
     lab.redis.set(f"{stream}:dead", "text")
     with pytest.raises(ValueError, match="is a string and not a stream"):
         RedisStreamConsumer(lab.redis, stream, "billing", "alice").run(
-            declined, stop=threading.Event()
+            decline, stop=StopEvent()
         )
     assert lab.redis.xinfo_groups(stream) == []
 
 
-def test_a_dead_letter_stream_that_is_replaced_loses_no_message(lab: Lab, stream: str) -> None:
-    ids = write(lab, stream, "Kim")
-    alice = consumer_of(lab, stream, max_deliveries=1)
+def test_a_dead_stream_that_was_replaced_by_another_key_loses_no_message(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, pending_ids: PendingIds
+) -> None:
+    ids = publish("Kim")
+    alice = consumer(max_deliveries=1)
     lab.redis.set(f"{stream}:dead", "text")
     with pytest.raises(ValueError, match="not a stream"):
-        alice.read_new(declined)
-    assert pending(lab, stream) == ids
+        alice.read_new(decline)
+    assert pending_ids() == ids
     assert lab.redis.get(f"{stream}:dead") == b"text"
 
 
-def test_a_server_without_memory_loses_no_message(own_lab: Lab) -> None:
-    ids = write(own_lab, "orders", "Kim")
-    alice = consumer_of(own_lab, "orders", max_deliveries=1)
+def test_a_server_without_memory_loses_no_message(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer, pending_ids: PendingIds
+) -> None:
+    ids = publish("Kim")
+    alice = consumer(max_deliveries=1)
     own_lab.redis.config_set("maxmemory", "1")
     with pytest.raises(redis.ResponseError, match=r"OOM|maxmemory"):
-        alice.read_new(declined)
+        alice.read_new(decline)
     own_lab.redis.config_set("maxmemory", "0")
-    assert pending(own_lab, "orders") == ids
-    alice.replay_pending(declined)
-    assert list(own_lab.dead_letters("orders")["entry_id"]) == ids
+    assert pending_ids() == ids
+    alice.replay_pending(decline)
+    assert list(own_lab.dead_letters()["entry_id"]) == ids
 
 
-def test_an_error_that_is_long_or_no_text_still_fits_in_a_letter(lab: Lab, stream: str) -> None:
-    write(lab, stream, "a", "b")
+def test_a_long_or_unencodable_error_is_cut_to_fit_a_dead_letter(
+    publish: Publish, consumer: NewConsumer, dead_letters: DeadLetters
+) -> None:
+    publish("a", "b")
 
-    def odd(delivery: Delivery) -> None:
+    def fail(delivery: Delivery) -> None:
         raise ValueError("\udcff" * 5_000 if delivery.message.content == "a" else "é" * 5_000)
 
-    consumer_of(lab, stream, max_deliveries=1).read_new(odd)
-    assert [len(letter.error) for letter in DeadLetters(lab.redis, stream)] == [1_000, 1_000]
+    consumer(max_deliveries=1).read_new(fail)
+    assert [len(letter.error) for letter in dead_letters] == [1_000, 1_000]
 
 
-# The way back.
+UNDECODABLE = [
+    {b"body": b"x"},
+    {b"data": b"\xff\xff"},
+    {b"data": b""},
+    {b"a": b"1", b"b": b"2"},
+]
 
 
-def given_up(lab: Lab, stream: str, *contents: str) -> list[DeadLetter]:
-    write(lab, stream, *contents)
-    consumer_of(lab, stream, max_deliveries=1).read_new(declined)
-    return list(DeadLetters(lab.redis, stream))
-
-
-def test_a_redriven_letter_is_handled_as_a_new_entry(lab: Lab, stream: str) -> None:
-    first, second = given_up(lab, stream, "a", "b")
-    letters = DeadLetters(lab.redis, stream)
-    (new_id,) = letters.redrive(second.letter_id)
-    assert [letter.letter_id for letter in letters] == [first.letter_id]
-    seen: list[Delivery] = []
-    consumer_of(lab, stream).read_new(seen.append)
-    assert [(d.entry_id, d.message.content, d.deliveries) for d in seen] == [(new_id, "b", 1)]
-
-
-def test_a_repair_makes_the_message_anew(lab: Lab, stream: str) -> None:
-    lab.redis.xadd(stream, {b"body": b"1 x Dune"})
-    consumer_of(lab, stream).read_new(declined)
-    (letter,) = DeadLetters(lab.redis, stream)
-    assert letter.data is None
-
-    def repair(broken: DeadLetter) -> Message:
-        return Message("web", dict(broken.fields)[b"body"].decode())
-
-    DeadLetters(lab.redis, stream).redrive(letter.letter_id, repair=repair)
-    seen: list[str] = []
-    consumer_of(lab, stream).read_new(lambda delivery: seen.append(delivery.message.content))
-    assert seen == ["1 x Dune"]
-
-
-def test_an_id_that_is_not_there_is_refused_before_any_is_sent(lab: Lab, stream: str) -> None:
-    (letter,) = given_up(lab, stream, "a")
-    letters = DeadLetters(lab.redis, stream)
-    with pytest.raises(KeyError, match="no dead letter 5-5 in"):
-        letters.redrive(letter.letter_id, "5-5")
-    assert (len(letters), lab.redis.xlen(stream)) == (1, 1)
-
-
-@pytest.mark.parametrize("bad", ["5", "", "banana", None, b"5-0"])
-def test_what_is_no_id_is_refused_before_any_is_sent(
-    lab: Lab, stream: str, bad: object
+@pytest.mark.parametrize("fields", UNDECODABLE)
+def test_an_undecodable_entry_is_dead_lettered_and_logged(
+    lab: Lab,
+    stream: str,
+    publish: Publish,
+    consumer: NewConsumer,
+    pending_ids: PendingIds,
+    dead_letters: DeadLetters,
+    fields: dict[bytes, bytes],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (letter,) = given_up(lab, stream, "a")
-    letters = DeadLetters(lab.redis, stream)
-    with pytest.raises(ValueError, match="letter_id must be an entry id like"):
-        letters.redrive(letter.letter_id, bad)  # type: ignore[arg-type]
-    assert (len(letters), lab.redis.xlen(stream)) == (1, 1)
-
-
-def test_a_trimmed_letter_is_not_sent_as_an_empty_message(lab: Lab, stream: str) -> None:
-    write(lab, stream, "a")
-    alice = consumer_of(lab, stream)
-    alice.read_new(declined)
-    lab.redis.xtrim(stream, maxlen=0, approximate=False)
-    alice.replay_pending(declined)
-    letters = DeadLetters(lab.redis, stream)
-    (letter,) = letters
-    with pytest.raises(ValueError, match="there is nothing to send"):
-        letters.redrive(letter.letter_id)
-    assert len(letters) == 1
-
-
-def test_a_stream_that_was_replaced_loses_no_letter(lab: Lab, stream: str) -> None:
-    """Redis would run the XDEL of the MULTI although its XADD failed."""
-    (letter,) = given_up(lab, stream, "a")
-    lab.redis.set(stream, "text")
-    letters = DeadLetters(lab.redis, stream)
-    with pytest.raises(ValueError, match="it is a string and not a stream"):
-        letters.redrive(letter.letter_id)
-    assert list(letters) == [letter]
-
-
-def test_a_repair_that_fails_sends_none(lab: Lab, stream: str) -> None:
-    ids = [letter.letter_id for letter in given_up(lab, stream, "a", "b")]
-
-    def repair(letter: DeadLetter) -> Message:
-        if letter.letter_id == ids[1]:
-            raise ValueError("not this one")
-        return Message("web", "repaired")
-
-    with pytest.raises(ValueError, match="not this one"):
-        DeadLetters(lab.redis, stream).redrive(*ids, repair=repair)
-    assert (len(DeadLetters(lab.redis, stream)), lab.redis.xlen(stream)) == (2, 2)
-
-
-def test_an_interrupted_redrive_goes_on_where_it_was(own_lab: Lab) -> None:
-    """The server is killed after each letter in turn: each comes back exactly once."""
-    contents = [str(number) for number in range(10)]
-    given_up(own_lab, "orders", *contents)
-    own_lab.redis.config_set("appendfsync", "always")
-    while left := [letter.letter_id for letter in DeadLetters(own_lab.redis, "orders")]:
-        letters = DeadLetters(own_lab.redis, "orders")
-        letters.redrive(left[0])
-        killer = threading.Thread(target=own_lab.server.kill)
-        killer.start()
-        with suppress(redis.ConnectionError, redis.TimeoutError):
-            letters.redrive(*left[1:])
-        killer.join()
-        own_lab.server.start()
-    written = [
-        Message.from_fields(fields).content for _, fields in own_lab.redis.xrange("orders")
+    undecodable = lab.redis.xadd(stream, fields).decode()
+    publish("0")
+    events: list[Event] = []
+    handled: list[str] = []
+    alice = consumer(on_event=events.append)
+    alice.read_new(collect_into(handled))
+    alice.replay_pending(collect_into(handled))
+    assert handled == ["0"]
+    assert pending_ids() == []
+    assert [(event.kind, event.entry_id) for event in events if event.error] == [
+        ("dead-lettered", undecodable)
     ]
-    assert sorted(written) == sorted(contents * 2)  # the originals, and each once more
+    (letter,) = dead_letters
+    assert (letter.reason, letter.entry_id) == ("undecodable", undecodable)
+    assert dict(letter.fields) == fields
+    assert undecodable in caplog.text
 
 
-def test_two_redrives_at_once_send_each_letter_once(lab: Lab, stream: str) -> None:
-    ids = [letter.letter_id for letter in given_up(lab, stream, *"abcdefghij")]
-
-    def redrive(into: list[str]) -> Callable[[], None]:
-        def send() -> None:
-            letters = DeadLetters(Redis(**address_of(lab)), stream)
-            for letter_id in ids:
-                try:
-                    into.extend(letters.redrive(letter_id))
-                except KeyError:
-                    continue  # the other one was faster
-
-        return send
-
-    sent: list[str] = []
-    threads = [threading.Thread(target=redrive(sent)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(set(sent)), lab.redis.xlen(stream)) == (10, 20)
-
-
-def test_an_entry_that_is_no_letter_is_named(lab: Lab, stream: str) -> None:
-    lab.redis.xadd(f"{stream}:dead", {"a": "1"}, id="7-0")
-    with pytest.raises(
-        ValueError, match=r"entry 7-0 is no dead letter: it has no 'dead:stream'"
-    ):
-        list(DeadLetters(lab.redis, stream))
-
-
-# Ten thousand bad entries among good ones: ten runs of about a thousand.
-
-
-def good_entry(rng: random.Random) -> dict[bytes, bytes]:
+def entry_of_a_message(rng: random.Random) -> dict[bytes, bytes]:
     extra = {b"trace": rng.randbytes(4)} if rng.random() < 0.2 else {}
     return {**extra, **Message("web", str(rng.random())).to_fields()}
 
 
-def bad_entry(rng: random.Random) -> dict[bytes, bytes]:
-    """No field of the name, random bytes, a message cut short, or very much of nothing."""
+def undecodable_entry(rng: random.Random) -> dict[bytes, bytes]:
+    """Without the field, random bytes, a message cut short, or a large value."""
     whole = Message("web", rng.randbytes(rng.randrange(40)).hex()).to_bytes()
     kinds: list[dict[bytes, bytes]] = [
         {rng.randbytes(3): rng.randbytes(8) for _ in range(rng.randint(1, 4))},
@@ -389,18 +253,21 @@ def is_message(fields: dict[bytes, bytes]) -> bool:
 
 
 @settings(
-    max_examples=10,
+    max_examples=10,  # of 1,200 entries each: ten thousand undecodable ones
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(st.randoms(use_true_random=True))
-def test_every_good_entry_is_handled_once_and_every_bad_one_given_up(
-    lab: Lab, stream: str, rng: random.Random
+@given(rng=st.randoms(use_true_random=True))
+def test_each_message_among_many_undecodable_entries_is_handled_once(
+    lab: Lab, stream: str, rng: random.Random, consumer: NewConsumer, dead_letters: DeadLetters
 ) -> None:
     client = lab.redis
     client.delete(stream, f"{stream}:dead")
-    alice = consumer_of(lab, stream, batch=100)
-    entries = [bad_entry(rng) if rng.random() < 0.9 else good_entry(rng) for _ in range(1_200)]
+    alice = consumer(batch=100)
+    entries = [
+        undecodable_entry(rng) if rng.random() < 0.9 else entry_of_a_message(rng)
+        for _ in range(1_200)
+    ]
     pipeline = client.pipeline(transaction=False)
     for fields in entries:
         pipeline.execute_command("XADD", stream, "*", *chain.from_iterable(fields.items()))
@@ -421,7 +288,7 @@ def test_every_good_entry_is_handled_once_and_every_bad_one_given_up(
     ]
     assert handled == good
     assert len(lab.pending(stream)) == 0
-    letters = {letter.entry_id: letter for letter in DeadLetters(client, stream)}
+    letters = {letter.entry_id: letter for letter in dead_letters}
     assert sorted(letters) == sorted(set(ids) - set(good))
     assert {i for i, letter in letters.items() if letter.reason == "trimmed"} == {*trimmed}
     assert all(letter.error for letter in letters.values())

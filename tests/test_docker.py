@@ -1,4 +1,4 @@
-"""A server in a container, on a real Docker engine: private, killable, gone without a trace."""
+"""A server in a container, on a real Docker engine: private, killable, removed on close."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def in_docker() -> Iterator[Lab]:
 
 @pytest.fixture
 def altered() -> Iterator[Callable[[str], str]]:
-    """A function that makes an image with one more line of a Dockerfile, and names it."""
+    """Makes an image with one more line of a Dockerfile, and returns its name."""
     engine = docker.from_env()
     name = f"redisflow-altered:{os.getpid()}"
 
@@ -68,7 +68,7 @@ def left(name: str) -> list[str]:
 
 
 @needs_an_engine
-def test_it_is_private(in_docker: Lab) -> None:
+def test_a_container_is_private(in_docker: Lab) -> None:
     container = in_docker.server._container  # type: ignore[attr-defined]
     container.reload()
     password = in_docker.redis.connection_pool.connection_kwargs["password"]
@@ -84,7 +84,7 @@ def test_it_is_private(in_docker: Lab) -> None:
 
 
 @needs_an_engine
-def test_it_is_killed_and_comes_back_on_its_data(in_docker: Lab) -> None:
+def test_a_killed_container_restarts_with_its_data(in_docker: Lab) -> None:
     in_docker.redis.set("a", 1)
     for _ in range(2):
         in_docker.server.kill()
@@ -103,7 +103,7 @@ def test_kill_is_a_sigkill(in_docker: Lab) -> None:
 
 
 @needs_an_engine
-def test_without_an_append_only_file_a_kill_forgets() -> None:
+def test_without_an_append_only_file_a_kill_loses_the_data() -> None:
     lab = Lab(f"docker:{WANTED}", appendonly=False)
     lab.redis.set("a", 1)
     lab.server.kill()
@@ -124,7 +124,7 @@ def test_close_leaves_neither_container_nor_volume() -> None:
 
 @needs_an_engine
 @pytest.mark.parametrize("state", ["running", "down"])
-def test_a_kernel_that_is_killed_leaves_neither(state: str) -> None:
+def test_a_killed_kernel_leaves_neither_container_nor_volume(state: str) -> None:
     code = (
         f"from redisflow_lab.lab import Lab; lab = Lab({f'docker:{WANTED}'!r}); "
         f"{'lab.server.kill();' if state == 'down' else ''}"
@@ -143,8 +143,8 @@ def test_a_kernel_that_is_killed_leaves_neither(state: str) -> None:
 
 
 @needs_an_engine
-def test_a_kernel_that_is_killed_while_it_closes_leaves_neither() -> None:
-    """The engine refuses the guard what it is removing already."""
+def test_a_kernel_killed_while_it_closes_leaves_neither_container_nor_volume() -> None:
+    """Then the engine answers the guard that it is removing them already."""
     code = (
         "import os, signal, threading; from redisflow_lab.lab import Lab; "
         f"lab = Lab({f'docker:{WANTED}'!r}); print(lab.server.name, flush=True); "
@@ -158,7 +158,7 @@ def test_a_kernel_that_is_killed_while_it_closes_leaves_neither() -> None:
 
 
 @needs_an_engine
-def test_a_volume_that_the_image_asks_for_goes_too(altered: Callable[[str], str]) -> None:
+def test_a_volume_of_the_image_is_removed_too(altered: Callable[[str], str]) -> None:
     lab = Lab(f"docker:{altered('VOLUME /elsewhere')}")
     container = lab.server._container  # type: ignore[attr-defined]
     container.reload()
@@ -169,7 +169,7 @@ def test_a_volume_that_the_image_asks_for_goes_too(altered: Callable[[str], str]
 
 
 @needs_an_engine
-def test_what_is_down_or_gone_can_be_killed_and_shown(in_docker: Lab) -> None:
+def test_a_stopped_and_a_removed_container_can_be_killed_and_shown(in_docker: Lab) -> None:
     for _ in range(2):
         in_docker.server.kill()
     assert repr(in_docker).endswith("down>>")
@@ -181,7 +181,7 @@ def test_what_is_down_or_gone_can_be_killed_and_shown(in_docker: Lab) -> None:
 
 
 @needs_an_engine
-def test_a_worker_works_there(in_docker: Lab) -> None:
+def test_a_worker_works_on_a_container(in_docker: Lab) -> None:
     RedisStreamProducer(in_docker.redis, "orders").publish(Message("web", "1 x Dune"))
     worker = in_docker.worker("alice", lambda _: None)
     worker.wait_for("acked", 1)
@@ -197,7 +197,9 @@ def test_a_worker_works_there(in_docker: Lab) -> None:
         (lambda: Lab("docker", port=70_000), "port 70000 cannot be used"),
     ],
 )
-def test_what_cannot_be_is_said(asked: Callable[[], Lab], said: str) -> None:
+def test_a_setting_that_docker_cannot_carry_out_is_explained(
+    asked: Callable[[], Lab], said: str
+) -> None:
     with pytest.raises(ServerError, match=f"(?s){said}"):
         asked()
 
@@ -209,7 +211,7 @@ def test_an_image_without_a_server_is_named(altered: Callable[[str], str]) -> No
         Lab(f"docker:{image}")
 
 
-def test_without_an_engine_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(
         ServerError, match=r"(?s)docker: no Docker engine answers. Start Docker"

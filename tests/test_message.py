@@ -1,4 +1,4 @@
-"""A message: what it holds, the bytes it travels as, and what is refused."""
+"""A message: its values, its bytes on the wire, and what is refused."""
 
 import pickle
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -30,7 +30,7 @@ messages = st.builds(
 )
 
 
-def test_the_bytes_of_other_services_decode_and_encode_back() -> None:
+def test_bytes_of_other_services_decode_and_encode_back_to_themselves() -> None:
     assert Message.from_bytes(GOLDEN) == HELLO
     assert HELLO.to_bytes() == GOLDEN
     assert Message.from_fields({b"data": GOLDEN}).to_fields() == {b"data": GOLDEN}
@@ -42,19 +42,19 @@ def test_any_message_survives_the_round_trip(message: Message) -> None:
 
 
 @given(encodable, st.datetimes(timezones=st.just(UTC)), st.integers(1, 50_000))
-def test_what_went_in_comes_out(content: str, at: datetime, times: int) -> None:
+def test_each_value_survives_the_round_trip(content: str, at: datetime, times: int) -> None:
     message = Message.from_bytes(Message("web", content * times, at).to_bytes())
     assert (message.producer, message.content) == ("web", content * times)
     assert (message.created_at, message.created_at.tzinfo) == (at, UTC)
 
 
 @given(st.binary())
-def test_any_bytes_are_a_message_or_a_decode_error(data: bytes) -> None:
+def test_any_bytes_decode_to_a_message_or_raise_a_decode_error(data: bytes) -> None:
     check_decoding(data)
 
 
 @given(messages, st.binary(max_size=4), st.data())
-def test_damaged_bytes_are_a_message_or_a_decode_error(
+def test_damaged_bytes_decode_to_a_message_or_raise_a_decode_error(
     message: Message, damage: bytes, data: st.DataObject
 ) -> None:
     whole = message.to_bytes()
@@ -78,7 +78,7 @@ def test_large_content_survives() -> None:
     assert Message.from_bytes(message.to_bytes()).content == message.content
 
 
-def test_equal_values_are_equal_and_hash_alike() -> None:
+def test_messages_of_equal_values_are_equal_and_have_equal_hashes() -> None:
     same = Message("Producer1", "Hello, Redis!", datetime(2025, 11, 3, 22, 0, tzinfo=UTC))
     assert same == HELLO
     assert hash(same) == hash(HELLO)
@@ -92,18 +92,18 @@ def test_a_message_cannot_be_changed(name: str) -> None:
         setattr(HELLO, name, "x")
 
 
-def test_another_zone_is_converted() -> None:
+def test_a_time_in_another_zone_is_converted_to_utc() -> None:
     nepal = timezone(timedelta(hours=5, minutes=45))
     at = datetime(2025, 11, 4, 3, 45, tzinfo=nepal)
     assert Message("Producer1", "Hello, Redis!", at) == HELLO
 
 
-def test_left_out_the_time_is_now() -> None:
+def test_the_default_time_is_now() -> None:
     before = datetime.now(UTC)
     assert before <= Message("web", "").created_at <= datetime.now(UTC)
 
 
-def test_nanoseconds_are_cut_off_on_reading_but_kept_in_the_bytes() -> None:
+def test_nanoseconds_are_truncated_in_the_value_and_kept_in_the_bytes() -> None:
     pb = StreamMessage(producer="web")
     pb.created_at.seconds, pb.created_at.nanos = 1, 999
     message = Message.from_bytes(pb.SerializeToString())
@@ -135,7 +135,7 @@ def test_bad_values_are_refused_by_name(
         Message(*arguments)  # type: ignore[arg-type]
 
 
-def test_what_no_producer_writes_does_not_decode() -> None:
+def test_bytes_without_a_producer_or_a_valid_time_do_not_decode() -> None:
     timeless = StreamMessage(producer="web", content="x")
     nameless = StreamMessage(content="x")
     nameless.created_at.seconds = 1
@@ -146,7 +146,7 @@ def test_what_no_producer_writes_does_not_decode() -> None:
             Message.from_bytes(pb.SerializeToString())
 
 
-def test_a_decode_error_says_what_arrived() -> None:
+def test_a_decode_error_names_what_arrived() -> None:
     with pytest.raises(MessageDecodeError, match=r"20 bytes \(ff ff .* \.\.\.\)"):
         Message.from_bytes(b"\xff" * 20)
     with pytest.raises(MessageDecodeError, match="expected bytes, not str"):
@@ -158,34 +158,34 @@ def test_a_decode_error_says_what_arrived() -> None:
 
 
 @pytest.mark.parametrize("name", ["producer", "content", "created_at"])
-def test_nothing_of_a_message_can_be_deleted(name: str) -> None:
+def test_no_value_of_a_message_can_be_deleted(name: str) -> None:
     with pytest.raises(AttributeError, match="cannot be changed"):
         delattr(HELLO, name)
 
 
-def test_a_message_differs_from_what_is_no_message() -> None:
+def test_a_message_is_unequal_to_any_other_type() -> None:
     assert HELLO != GOLDEN
     assert ("Producer1", "Hello, Redis!", HELLO.created_at) != HELLO
 
 
 @pytest.mark.parametrize("other", [("web", "Hello, Redis!"), ("Producer1", "Hi")])
-def test_each_part_counts_in_a_comparison(other: tuple[str, str]) -> None:
+def test_messages_that_differ_in_one_value_are_unequal(other: tuple[str, str]) -> None:
     assert Message(*other, HELLO.created_at) != HELLO
     assert Message("Producer1", "Hello, Redis!", HELLO.created_at + TICK) != HELLO
 
 
-def test_microseconds_survive_before_the_epoch_too() -> None:
+def test_microseconds_before_the_epoch_survive_the_round_trip() -> None:
     at = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
     assert Message.from_bytes(Message("web", "", at).to_bytes()).created_at == at
 
 
 @pytest.mark.parametrize("at", [datetime.min, datetime.max])
-def test_the_first_and_the_last_moment_survive(at: datetime) -> None:
+def test_the_first_and_the_last_time_survive_the_round_trip(at: datetime) -> None:
     message = Message("web", "", at.replace(tzinfo=UTC))
     assert Message.from_bytes(message.to_bytes()) == message
 
 
-def test_the_epoch_itself_is_a_time() -> None:
+def test_the_epoch_survives_the_round_trip() -> None:
     message = Message("web", "", datetime(1970, 1, 1, tzinfo=UTC))
     assert Message.from_bytes(message.to_bytes()) == message
 
@@ -194,7 +194,7 @@ def test_the_epoch_itself_is_a_time() -> None:
     ("seconds", "nanos"),
     [(-62_135_596_801, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)],
 )
-def test_a_time_outside_what_a_timestamp_may_hold_does_not_decode(
+def test_a_time_outside_the_range_of_a_timestamp_does_not_decode(
     seconds: int, nanos: int
 ) -> None:
     pb = StreamMessage(producer="web")
@@ -203,6 +203,6 @@ def test_a_time_outside_what_a_timestamp_may_hold_does_not_decode(
         Message.from_bytes(pb.SerializeToString())
 
 
-def test_no_bytes_at_all_do_not_decode() -> None:
+def test_empty_bytes_do_not_decode() -> None:
     with pytest.raises(MessageDecodeError, match=r"0 bytes \(\): their producer is blank"):
         Message.from_bytes(b"")

@@ -1,5 +1,6 @@
-"""What every chapter must be, beside equal outputs: whole, executed, readable, tidy."""
+"""Every chapter is executed, complete, readable and tidy; nbval compares its outputs."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -33,8 +35,8 @@ FORBIDDEN = {
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
-def untouched(path: Path) -> None:
-    """Skip for a chapter that a learner changed: running it and saving it is no mistake."""
+def skip_if_changed(path: Path) -> None:
+    """Skip for a chapter that a learner changed: to run and save one is no mistake."""
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", path], cwd=path.parent)
     if changed.returncode == 1:
         pytest.skip(f"you changed {path.name}; `git checkout notebooks` brings it back")
@@ -50,12 +52,12 @@ def ignored(cell: NotebookNode) -> bool:
 
 
 def test_there_are_chapters() -> None:
-    assert len(CHAPTERS) >= 6
+    assert len(CHAPTERS) >= 10
 
 
 @each_chapter
 def test_every_cell_was_executed_in_order(path: Path) -> None:
-    untouched(path)
+    skip_if_changed(path)
     counts = [cell.execution_count for cell in code_cells(path)]
     assert counts == list(range(1, len(counts) + 1))
 
@@ -78,7 +80,7 @@ def test_nine_in_ten_outputs_are_compared(path: Path) -> None:
 
 
 @each_chapter
-def test_what_is_not_compared_is_settled_in_the_next_cell(path: Path) -> None:
+def test_a_cell_whose_output_varies_is_followed_by_one_that_is_compared(path: Path) -> None:
     cells = code_cells(path)
     for cell, following in zip(cells, [*cells[1:], None], strict=True):
         if ignored(cell):
@@ -106,6 +108,37 @@ def test_no_cell_contains(path: Path, what: str) -> None:
 
 
 @each_chapter
+def test_no_chapter_imports_a_private_name(path: Path) -> None:
+    assert private_imports("\n".join(cell.source for cell in code_cells(path))) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "private"),
+    [
+        ("import redisflow_lab._internal.wire", ["redisflow_lab._internal.wire"]),
+        ("from redisflow_lab import _internal", ["redisflow_lab._internal"]),
+        ("from redisflow_lab._internal import wire", ["redisflow_lab._internal.wire"]),
+        ("def f():\n    from bookshop import _till", ["bookshop._till"]),
+        ("%matplotlib inline\nfrom redisflow_lab.lab import Lab", []),
+        ("from __future__ import annotations", []),
+    ],
+)
+def test_a_private_import_is_recognised(line: str, private: list[str]) -> None:
+    assert private_imports(line) == private
+
+
+def private_imports(source: str) -> list[str]:
+    """The imported modules and names that have a part with a leading underscore."""
+    imported = []
+    for node in ast.walk(ast.parse(TransformerManager().transform_cell(source))):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in imported if re.search(r"(^|\.)_(?!_)", name)]
+
+
+@each_chapter
 def test_cells_are_short(path: Path) -> None:
     assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
 
@@ -119,8 +152,8 @@ def test_the_chapter_has_its_sections(path: Path) -> None:
 
 
 @each_chapter
-def test_the_metadata_says_nothing_of_who_executed_it(path: Path) -> None:
-    untouched(path)
+def test_the_metadata_is_the_same_wherever_a_chapter_was_executed(path: Path) -> None:
+    skip_if_changed(path)
     notebook = nbformat.read(path, as_version=4)
     assert notebook.metadata.language_info == {"name": "python"}
     assert notebook.metadata.kernelspec.name == "python3"
@@ -128,7 +161,7 @@ def test_the_metadata_says_nothing_of_who_executed_it(path: Path) -> None:
 
 
 @each_chapter
-def test_executed_again_it_shows_as_much_and_leaves_nothing_behind(
+def test_a_chapter_executed_again_has_the_same_kinds_of_output_and_leaves_nothing_behind(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """nbval does not compare a cell whose stored outputs are missing; this does."""
@@ -154,7 +187,9 @@ def test_executed_again_it_shows_as_much_and_leaves_nothing_behind(
         assert kinds == [output.output_type for output in cell.outputs], cell.source
 
 
-def test_a_chapter_that_needs_more_than_the_server_has_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_chapter_that_needs_more_than_the_server_supports_is_not_rewritten(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "chapter.ipynb"
     first = nbformat.v4.new_code_cell('lab = Lab(needs=["XADD", "XNOSUCH"])')
     nbformat.write(nbformat.v4.new_notebook(cells=[first]), path)
@@ -166,7 +201,7 @@ def test_a_chapter_that_needs_more_than_the_server_has_stays_as_it_is(tmp_path: 
 
 
 def outcome(folder: Path, *sources: str) -> str:
-    """What nbval says of notebooks of one cell each, where the chapters are."""
+    """The output of nbval for notebooks of one cell each, with the settings of the chapters."""
     shutil.copy(ROOT / "notebooks" / "conftest.py", folder)
     for number, source in enumerate(sources):
         cell = nbformat.v4.new_code_cell(source)
@@ -175,7 +210,7 @@ def outcome(folder: Path, *sources: str) -> str:
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True).stdout
 
 
-def test_whatever_a_learner_writes_the_other_chapters_are_run_or_skipped(
+def test_a_broken_chapter_does_not_keep_the_others_from_running(
     tmp_path: Path,
 ) -> None:
     said = outcome(
@@ -188,7 +223,7 @@ def test_whatever_a_learner_writes_the_other_chapters_are_run_or_skipped(
     assert "1 failed, 2 passed, 1 skipped" in said
 
 
-def test_a_chapter_says_itself_that_no_server_can_be_had(
+def test_a_chapter_without_any_server_fails_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REDISFLOW_SERVER", "docker")

@@ -27,7 +27,7 @@ DIRECT = [
 
 
 def conda() -> tuple[dict[str, SpecifierSet], list[str]]:
-    """environment.yml: the ranges of its conda packages, and what its pip installs."""
+    """environment.yml: the ranges of its conda packages, and what it installs with pip."""
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     (by_pip,) = [item["pip"] for item in listed if isinstance(item, dict)]
     packages = [Requirement(item) for item in listed if isinstance(item, str)]
@@ -39,7 +39,7 @@ def pinned() -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", text, re.MULTILINE))
 
 
-def test_conda_takes_the_python_packages_from_pyproject_and_nowhere_else() -> None:
+def test_conda_installs_the_python_packages_from_pyproject_only() -> None:
     packages, by_pip = conda()
     (line,) = by_pip
     found = re.fullmatch(r"--editable \.\[(.+)\]", line)
@@ -48,7 +48,7 @@ def test_conda_takes_the_python_packages_from_pyproject_and_nowhere_else() -> No
     assert not {requirement.name for requirement in DIRECT} & set(packages)
 
 
-def test_conda_takes_a_python_and_a_server_that_we_support() -> None:
+def test_conda_installs_a_supported_python_and_a_supported_server() -> None:
     packages, _ = conda()
     supported = SpecifierSet(PROJECT["requires-python"])
     for version in ("3.10", "3.11", "3.12", "3.13"):
@@ -64,7 +64,7 @@ def test_every_dependency_is_pinned_within_its_range(requirement: Requirement) -
     assert pinned()[requirement.name.lower()] in requirement.specifier
 
 
-def test_every_pin_has_a_hash_and_none_an_address() -> None:
+def test_every_pin_has_a_hash_and_no_address() -> None:
     text = (ROOT / "requirements.txt").read_text()
     blocks = re.split(r"\n(?=[a-z])", text)
     assert all("--hash=sha256:" in block for block in blocks if "==" in block)

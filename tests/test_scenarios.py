@@ -4,13 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-from threading import Event as StopEvent
-from threading import Thread
 
+from consumers import NewConsumer, Publish
 from network import address_of
 from redis import Redis
 
-from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
+from redisflow_lab import Delivery, Message, RedisStreamProducer
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
 
@@ -28,31 +27,34 @@ def listed(lab: Lab, invoices: str) -> list[str]:
     return [invoice.decode() for invoice in lab.redis.lrange(invoices, 0, -1)]
 
 
-def publish(lab: Lab, stream: str, *contents: str, producer: str = "web") -> list[str]:
-    messages = [Message(producer, content) for content in contents]
-    return RedisStreamProducer(lab.redis, stream).publish_many(messages)
+def publish_to(lab: Lab, stream: str, *contents: str) -> None:
+    RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in contents)
 
 
-def test_produce_and_consume_with_the_consumer_online(lab: Lab, stream: str) -> None:
+def test_a_running_consumer_handles_messages_as_they_are_published(
+    lab: Lab, stream: str, publish: Publish
+) -> None:
     invoices = f"{stream}:invoices"
     alice = lab.worker("alice", billing_on(lab.redis, invoices), stream=stream)
-    publish(lab, stream, "a", "b")
+    publish("a", "b")
     alice.wait_for("acked", 2)
-    publish(lab, stream, "c")
+    publish("c")
     alice.wait_for("acked", 3)
     assert alice.stop() == "exit 0"
     assert listed(lab, invoices) == ["a", "b", "c"]
     assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 0]]
 
 
-def test_messages_persist_while_the_consumer_is_offline(lab: Lab, stream: str) -> None:
+def test_messages_wait_in_the_stream_while_the_consumer_is_offline(
+    lab: Lab, stream: str, publish: Publish
+) -> None:
     invoices = f"{stream}:invoices"
     bill = billing_on(lab.redis, invoices)
-    publish(lab, stream, "a")
+    publish("a")
     first = lab.worker("alice", bill, stream=stream)
     first.wait_for("acked", 1)
     first.stop()
-    publish(lab, stream, "b", "c")
+    publish("b", "c")
     assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[0, 2]]
     second = lab.worker("alice", bill, stream=stream)
     second.wait_for("acked", 2)
@@ -61,10 +63,10 @@ def test_messages_persist_while_the_consumer_is_offline(lab: Lab, stream: str) -
 
 
 def test_messages_stay_pending_when_a_consumer_is_killed_before_it_acknowledges(
-    lab: Lab, stream: str
+    lab: Lab, stream: str, publish: Publish
 ) -> None:
     invoices = f"{stream}:invoices"
-    ids = publish(lab, stream, "a", "b", "c")
+    ids = publish("a", "b", "c")
     bill = billing_on(lab.redis, invoices)
     alice = lab.worker("alice", bill, stream=stream, crash="before-ack", after=2)
     assert alice.wait_end() == "SIGKILL"
@@ -74,12 +76,14 @@ def test_messages_stay_pending_when_a_consumer_is_killed_before_it_acknowledges(
     assert set(table["consumer"]) == {"alice"}
 
 
-def test_pending_messages_are_replayed_and_new_ones_follow(lab: Lab, stream: str) -> None:
+def test_pending_messages_are_replayed_before_new_ones(
+    lab: Lab, stream: str, publish: Publish
+) -> None:
     invoices = f"{stream}:invoices"
     bill = billing_on(lab.redis, invoices)
-    publish(lab, stream, "a", "b", "c")
+    publish("a", "b", "c")
     lab.worker("alice", bill, stream=stream, crash="before-ack").wait_end()
-    publish(lab, stream, "new")
+    publish("new")
     again = lab.worker("alice", bill, stream=stream)
     again.wait_for("acked", 4)
     again.stop()
@@ -89,7 +93,9 @@ def test_pending_messages_are_replayed_and_new_ones_follow(lab: Lab, stream: str
     assert len(lab.pending(stream)) == 0
 
 
-def test_one_of_two_producers_goes_offline_and_nothing_stops(lab: Lab, stream: str) -> None:
+def test_the_other_producer_and_the_consumer_go_on_when_a_producer_is_killed(
+    lab: Lab, stream: str
+) -> None:
     """The producers are processes: workers that forward their own stream's entries."""
     invoices = f"{stream}:invoices"
     client = lab.redis
@@ -100,70 +106,53 @@ def test_one_of_two_producers_goes_offline_and_nothing_stops(lab: Lab, stream: s
     alice = lab.worker("alice", billing_on(client, invoices), stream=stream)
     web = lab.worker("web", forward, stream=f"{stream}:web", group="out")
     mobile = lab.worker("mobile", forward, stream=f"{stream}:mobile", group="out")
-    publish(lab, f"{stream}:web", "w1")
-    publish(lab, f"{stream}:mobile", "m1")
+    publish_to(lab, f"{stream}:web", "w1")
+    publish_to(lab, f"{stream}:mobile", "m1")
     alice.wait_for("acked", 2)
     assert web.kill() == "SIGKILL"
-    publish(lab, f"{stream}:mobile", "m2", "m3")
+    publish_to(lab, f"{stream}:mobile", "m2", "m3")
     alice.wait_for("acked", 4)
     assert sorted(listed(lab, invoices)) == ["m1", "m2", "m3", "w1"]
     assert [mobile.stop(), alice.stop()] == ["exit 0", "exit 0"]
 
 
-def test_a_producer_goes_offline_and_the_consumer_restarts_together(
-    lab: Lab, stream: str
+def test_a_consumer_restarts_while_a_producer_is_offline(
+    lab: Lab, stream: str, publish: Publish
 ) -> None:
     invoices = f"{stream}:invoices"
     bill = billing_on(lab.redis, invoices)
-    publish(lab, stream, "w1", producer="web")
-    publish(lab, stream, "m1", producer="mobile")
+    publish("w1", producer="web")
+    publish("m1", producer="mobile")
     lab.worker("alice", bill, stream=stream, crash="after-delivery").wait_end()
-    publish(lab, stream, "m2", producer="mobile")  # web is away, and so is alice
+    publish("m2", producer="mobile")  # web is offline, and so is alice
     assert listed(lab, invoices) == []
     alice = lab.worker("alice", bill, stream=stream)
-    publish(lab, stream, "m3", producer="mobile")
+    publish("m3", producer="mobile")
     alice.wait_for("acked", 4)
     alice.stop()
     assert listed(lab, invoices) == ["w1", "m1", "m2", "m3"]
 
 
-def test_a_killed_server_comes_back_on_its_data(own_lab: Lab) -> None:
+def test_a_killed_server_keeps_entries_and_pending_list(own_lab: Lab, publish: Publish) -> None:
     bill = billing_on(own_lab.redis, "invoices")
-    ids = publish(own_lab, "orders", "a", "b", "c")
+    ids = publish("a", "b", "c")
     own_lab.worker("alice", bill, crash="before-ack", after=2).wait_end()
     own_lab.server.kill()
     own_lab.server.start()
     assert own_lab.stream("orders")["length"].tolist() == [3]
     assert list(own_lab.pending("orders")["entry_id"]) == ids[1:]
-    publish(own_lab, "orders", "d")
+    publish("d")
     alice = own_lab.worker("alice", bill)
     alice.wait_for("acked", 3)
     alice.stop()
     assert listed(own_lab, "invoices") == ["a", "b", "b", "c", "d"]
 
 
-def test_a_stop_finishes_the_message_in_hand_and_starts_no_other(lab: Lab, stream: str) -> None:
-    publish(lab, stream, *"abcd")
-    stop = StopEvent()
-    handled: list[str] = []
-
-    def handle(delivery: Delivery) -> None:
-        handled.append(delivery.message.content)
-        stop.set()
-
-    consumer = RedisStreamConsumer(lab.redis, stream, "billing", "alice", batch=2)
-    thread = Thread(target=consumer.run, args=(handle,), kwargs={"stop": stop})
-    thread.start()
-    thread.join()
-    assert handled == ["a"]
-    assert lab.groups(stream)[["pending", "lag"]].values.tolist() == [[1, 2]]
-
-
-def test_each_crash_point_is_where_its_name_says(lab: Lab, stream: str) -> None:
+def test_each_crash_point_is_at_the_instruction_of_its_name(lab: Lab, stream: str) -> None:
     expected = {"after-delivery": (0, 1), "before-ack": (1, 1), "after-ack": (1, 0)}
     for crash, (invoiced, still_pending) in expected.items():
         key = f"{stream}:{crash}"
-        publish(lab, key, "a")
+        publish_to(lab, key, "a")
         bill = billing_on(lab.redis, f"{key}:invoices")
         worker = lab.worker("alice", bill, stream=key, crash=crash)
         assert worker.wait_end() == signal.SIGKILL.name
@@ -185,7 +174,7 @@ while True:
 
 
 def producer_process(lab: Lab, stream: str, name: str) -> subprocess.Popen[bytes]:
-    """A process that does nothing but publish, until it is killed."""
+    """A process that publishes until it is killed."""
     process = subprocess.Popen([sys.executable, "-c", PRODUCER], stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(json.dumps([address_of(lab), stream, name]).encode())
@@ -193,7 +182,9 @@ def producer_process(lab: Lab, stream: str, name: str) -> subprocess.Popen[bytes
     return process
 
 
-def test_a_producer_killed_while_it_writes_stops_nobody_else(lab: Lab, stream: str) -> None:
+def test_a_producer_killed_while_it_writes_stops_no_other_process(
+    lab: Lab, stream: str
+) -> None:
     invoices = f"{stream}:invoices"
     alice = lab.worker("alice", billing_on(lab.redis, invoices), stream=stream)
     web, mobile = (producer_process(lab, stream, name) for name in ("web", "mobile"))
@@ -208,7 +199,7 @@ def test_a_producer_killed_while_it_writes_stops_nobody_else(lab: Lab, stream: s
         before = sum(bill.startswith("mobile") for bill in listed(lab, invoices))
         lab.wait_until(
             lambda: sum(b.startswith("mobile") for b in listed(lab, invoices)) > before + 50,
-            "more bills of the one that lives",
+            "more bills of the one that is running",
         )
         assert alice.count("failed") == 0
     finally:
@@ -221,18 +212,19 @@ def test_a_producer_killed_while_it_writes_stops_nobody_else(lab: Lab, stream: s
     assert listed(lab, invoices) == written  # all of them, in order, once
 
 
-def test_producer_and_consumer_go_on_after_the_server_was_killed(own_lab: Lab) -> None:
+def test_the_same_producer_and_consumer_go_on_after_the_server_was_killed(
+    own_lab: Lab, consumer: NewConsumer
+) -> None:
     producer = RedisStreamProducer(own_lab.redis, "orders")
-    consumer = RedisStreamConsumer(own_lab.redis, "orders", "billing", "alice", block_ms=50)
-    consumer.ensure_group()
+    alice = consumer(block_ms=50)
     ids = producer.publish_many(Message("web", str(number)) for number in range(100))
     seen: list[Delivery] = []
-    consumer.read_new(seen.append)
+    alice.read_new(seen.append)
     for _ in range(2):
         own_lab.server.kill()
         own_lab.server.start()
     ids.append(producer.publish(Message("web", "100")))
-    while consumer.read_new(seen.append):
+    while alice.read_new(seen.append):
         pass
     assert [delivery.entry_id for delivery in seen] == ids
     assert own_lab.groups("orders")[["pending", "lag"]].values.tolist() == [[0, 0]]

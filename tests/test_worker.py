@@ -1,9 +1,10 @@
-"""The handle of a worker process: what it refuses, and what it says when things go wrong."""
+"""Worker processes: what a handle refuses and reports, and where a process is killed."""
 
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from threading import Lock
 
 import pytest
@@ -28,7 +29,7 @@ def test_bad_arguments_are_refused_before_a_process_starts(lab: Lab, stream: str
     assert not lab.redis.exists(stream)
 
 
-def test_a_handler_that_cannot_travel_is_refused_by_name(lab: Lab, stream: str) -> None:
+def test_a_handler_that_cannot_be_pickled_is_refused_by_name(lab: Lab, stream: str) -> None:
     lock = Lock()
 
     def locked(_: object) -> None:
@@ -39,14 +40,14 @@ def test_a_handler_that_cannot_travel_is_refused_by_name(lab: Lab, stream: str) 
         lab.worker("alice", locked, stream=stream)
 
 
-def test_a_worker_that_fails_is_quoted(lab: Lab, stream: str) -> None:
+def test_the_output_of_a_worker_that_failed_is_quoted(lab: Lab, stream: str) -> None:
     lab.redis.set(stream, "not a stream")
     worker = lab.worker("alice", print, stream=stream)
     with pytest.raises(RuntimeError, match=r"(?s)alice failed \(exit 1\).*WRONGTYPE"):
         worker.wait_end()
 
 
-def test_waiting_has_a_limit_and_says_for_what(lab: Lab, stream: str) -> None:
+def test_waiting_has_a_limit_and_the_error_names_the_state(lab: Lab, stream: str) -> None:
     worker = lab.worker("alice", print, stream=stream)
     with pytest.raises(TimeoutError, match=r"0\.1 s for alice to report 1 x acked. .*no event"):
         worker.wait_for("acked", 1, timeout_s=0.1)
@@ -55,7 +56,7 @@ def test_waiting_has_a_limit_and_says_for_what(lab: Lab, stream: str) -> None:
         worker.wait_for("acked", 1)
 
 
-def test_events_are_one_row_each(lab: Lab, stream: str) -> None:
+def test_events_are_a_table_with_one_row_each(lab: Lab, stream: str) -> None:
     entry_id = RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
     worker = lab.worker("alice", lambda _: None, stream=stream)
     worker.wait_for("acked", 1)
@@ -76,7 +77,7 @@ def test_events_are_one_row_each(lab: Lab, stream: str) -> None:
         ("after-ack", ["delivered"] * 3 + ["handled", "acked"] * 2, 2, 1),
     ],
 )
-def test_it_dies_the_second_time_it_gets_to_the_crash_point(
+def test_a_worker_is_killed_the_second_time_it_reaches_the_crash_point(
     lab: Lab, stream: str, crash: str, kinds: list[str], done: int, pending: int
 ) -> None:
     """In after-delivery that is the second of three entries, which one read delivered."""
@@ -94,7 +95,7 @@ def test_it_dies_the_second_time_it_gets_to_the_crash_point(
     assert len(lab.pending(stream)) == pending
 
 
-def test_a_polite_stop_finishes_the_message_in_hand_only(lab: Lab, stream: str) -> None:
+def test_sigterm_finishes_the_current_message_only(lab: Lab, stream: str) -> None:
     RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "abcd")
     client = Redis(**address_of(lab), socket_timeout=30)
     gate = f"{stream}:gate"
@@ -105,7 +106,9 @@ def test_a_polite_stop_finishes_the_message_in_hand_only(lab: Lab, stream: str) 
 
     worker = lab.worker("alice", wait_at_the_gate, stream=stream, batch=3)
     worker.wait_for("delivered", 3)
-    lab.wait_until(lambda: client.exists(f"{gate}:reached"), "the first is in hand")
+    lab.wait_until(
+        lambda: client.exists(f"{gate}:reached"), "the first message is being handled"
+    )
     os.kill(worker.pid, signal.SIGTERM)
     client.rpush(gate, "a", "b", "c")
     assert worker.wait_end() == "exit 0"
@@ -128,7 +131,7 @@ def test_a_handler_may_use_a_client_of_any_configuration(lab: Lab, stream: str) 
     assert text.get(f"{stream}:bill") == "a9 €"
 
 
-def test_a_handler_that_raises_is_reported_and_the_worker_lives(lab: Lab, stream: str) -> None:
+def test_a_failing_handler_is_reported_and_the_worker_goes_on(lab: Lab, stream: str) -> None:
     ids = RedisStreamProducer(lab.redis, stream).publish_many(Message("web", c) for c in "ab")
 
     def decline(delivery: Delivery) -> None:
@@ -156,16 +159,18 @@ def test_a_worker_without_a_name_takes_a_random_one(lab: Lab, stream: str) -> No
     assert set(lab.pending(stream)["consumer"]) == names
 
 
-def test_a_stopped_process_is_killed_all_the_same(lab: Lab, stream: str) -> None:
+def test_a_suspended_process_can_be_killed(lab: Lab, stream: str) -> None:
     worker = lab.worker("alice", print, stream=stream)
-    lab.wait_until(lambda: lab.redis.exists(stream), "it made the group")
+    lab.wait_until(lambda: lab.redis.exists(stream), "the worker has created its group")
     os.kill(worker.pid, signal.SIGSTOP)
     assert worker.kill() == "SIGKILL"
     assert worker.kill() == "SIGKILL"
     assert repr(worker) == "<worker alice: SIGKILL, 0 acked>"
 
 
-def test_a_handle_shows_how_far_its_worker_came(lab: Lab, stream: str) -> None:
+def test_the_repr_of_a_worker_shows_its_state_and_acknowledgements(
+    lab: Lab, stream: str
+) -> None:
     RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
     worker = lab.worker("alice", lambda _: None, stream=stream)
     worker.wait_for("acked", 1)
@@ -209,3 +214,21 @@ def test_a_client_in_a_worker_does_not_retry_if_the_notebooks_does_not(
     worker.wait_for("acked", 1)
     worker.stop()
     assert client.get(f"{stream}:retries") == b"0"
+
+
+@pytest.mark.parametrize("bad", [{"batch": 0}, {"stream": " "}, {"group": ""}], ids=str)
+def test_a_worker_with_bad_arguments_is_refused_before_it_starts(
+    lab: Lab, bad: dict[str, object]
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        lab.worker("alice", print, **bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
+def test_a_refused_handler_leaves_no_file_descriptor_open(lab: Lab, stream: str) -> None:
+    unpicklable = (number for number in range(3))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(TypeError, match="cannot be carried"):
+            lab.worker("alice", lambda _: next(unpicklable), stream=stream)
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -1,4 +1,4 @@
-"""The helper never leans on the laboratory, and costs a service nothing."""
+"""The helper never imports the laboratory, nor a library that only the laboratory needs."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import redisflow_lab
 
 PACKAGE = Path(redisflow_lab.__file__).parent
-UPSTAIRS = {"redisflow_lab.lab", "pandas", "matplotlib", "IPython", "testcontainers"}
+LABORATORY = {"redisflow_lab.lab", "pandas", "matplotlib", "IPython", "testcontainers"}
 HELPER = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -19,7 +19,7 @@ HELPER = [
 
 
 def imported_by(source: str) -> set[str]:
-    """Every module that a source text imports, in each of the ways there are to write one."""
+    """Every module that a source text imports, however it is written."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -30,18 +30,18 @@ def imported_by(source: str) -> set[str]:
     return found
 
 
-def upstairs(source: str) -> set[str]:
+def imports_of_the_laboratory(source: str) -> set[str]:
     """What a source text imports from the laboratory, or of the libraries only it needs."""
     return {
         name
         for name in imported_by(source)
-        if any(name == room or name.startswith(f"{room}.") for room in UPSTAIRS)
+        if any(name == part or name.startswith(f"{part}.") for part in LABORATORY)
     }
 
 
 @pytest.mark.parametrize("path", HELPER, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_nothing_outside_lab_imports_the_laboratory(path: Path) -> None:
-    assert upstairs(path.read_text()) == set()
+    assert imports_of_the_laboratory(path.read_text()) == set()
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_nothing_outside_lab_imports_the_laboratory(path: Path) -> None:
         "from matplotlib.figure import Figure",
     ],
 )
-def test_every_way_to_import_it_is_recognised(line: str) -> None:
-    assert upstairs(line)
+def test_every_way_to_import_the_laboratory_is_recognised(line: str) -> None:
+    assert imports_of_the_laboratory(line)
 
 
 def test_importing_the_helper_loads_no_laboratory() -> None:

@@ -1,4 +1,4 @@
-"""Manners on a server that somebody else runs, and what is said when it will not do."""
+"""A foreign server: the lab touches its own keys only, and explains each refusal."""
 
 import gc
 import os
@@ -29,7 +29,7 @@ QUOTED = PASSWORD.replace(" ", "%20")
 
 @pytest.fixture
 def host() -> Iterator[Lab]:
-    """Somebody's server, with keys of every type and a user for us."""
+    """A server that others use too, with keys of every type and a user for the lab."""
     host = Lab("own")
     furnish(host.redis, PASSWORD)
     yield host
@@ -37,17 +37,17 @@ def host() -> Iterator[Lab]:
 
 
 @pytest.fixture
-def be_guest_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """A function that opens a lab on the server of a URL."""
+def open_lab_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Opens a lab on the server at a URL."""
     guests: list[Lab] = []
 
-    def be_guest_of(url: str) -> Lab:
+    def open_lab_at(url: str) -> Lab:
         monkeypatch.setenv("REDISFLOW_URL", url)
         monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
         guests.append(Lab())
         return guests[-1]
 
-    yield be_guest_of
+    yield open_lab_at
     for guest in guests:
         guest.close()
 
@@ -67,9 +67,11 @@ def use(guest: Lab) -> None:
     assert guest.groups(orders).caption == "groups of orders"
 
 
-def test_a_user_who_may_only_touch_our_keys_will_do(host: Lab, be_guest_of) -> None:
+def test_the_lab_works_for_a_user_restricted_to_its_prefix_and_leaves_nothing_behind(
+    host: Lab, open_lab_at
+) -> None:
     before = everything(host.redis)
-    guest = be_guest_of(url_of(host))
+    guest = open_lab_at(url_of(host))
     use(guest)
     ours = set(everything(host.redis)) - set(before)
     assert ours
@@ -78,8 +80,8 @@ def test_a_user_who_may_only_touch_our_keys_will_do(host: Lab, be_guest_of) -> N
     assert everything(host.redis) == before
 
 
-def test_two_guests_delete_their_own_keys_only(host: Lab, be_guest_of) -> None:
-    first, second = be_guest_of(url_of(host)), be_guest_of(url_of(host))
+def test_each_lab_deletes_its_own_keys_only(host: Lab, open_lab_at) -> None:
+    first, second = open_lab_at(url_of(host)), open_lab_at(url_of(host))
     for guest in (first, second):
         for number in range(1_500):  # more than one round of SCAN
             guest.redis.set(guest.key(f"key {number}"), 1)
@@ -88,7 +90,7 @@ def test_two_guests_delete_their_own_keys_only(host: Lab, be_guest_of) -> None:
     assert len(host.redis.keys(f"{second.key('')}*")) == 1_500
 
 
-def test_a_guest_that_is_killed_leaves_no_key(host: Lab) -> None:
+def test_a_killed_lab_leaves_no_key(host: Lab) -> None:
     before = everything(host.redis)
     code = (
         "from redisflow_lab.lab import Lab; lab = Lab(); lab.redis.set(lab.key('a'), 1); "
@@ -110,7 +112,7 @@ def test_a_guest_that_is_killed_leaves_no_key(host: Lab) -> None:
     wait_until(lambda: everything(host.redis) == before, "its keys are gone")
 
 
-def test_a_guest_that_is_forgotten_leaves_no_key(
+def test_a_lab_that_is_garbage_collected_leaves_no_key(
     host: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = everything(host.redis)
@@ -123,8 +125,8 @@ def test_a_guest_that_is_forgotten_leaves_no_key(
     wait_until(lambda: everything(host.redis) == before, "its keys are gone")
 
 
-def test_a_guest_neither_starts_nor_kills(host: Lab, be_guest_of) -> None:
-    guest = be_guest_of(url_of(host))
+def test_a_foreign_server_is_neither_started_nor_killed(host: Lab, open_lab_at) -> None:
+    guest = open_lab_at(url_of(host))
     for refused in (guest.server.kill, guest.server.start):
         with pytest.raises(
             ServerError, match=r"the lab does not (kill|start) .* \(your URL\): "
@@ -133,8 +135,8 @@ def test_a_guest_neither_starts_nor_kills(host: Lab, be_guest_of) -> None:
     assert host.redis.ping()
 
 
-def test_a_chapter_that_kills_gets_a_server_of_its_own(host: Lab, be_guest_of) -> None:
-    be_guest_of(url_of(host))
+def test_an_own_server_can_be_asked_for_and_killed_instead(host: Lab, open_lab_at) -> None:
+    open_lab_at(url_of(host))
     own = Lab("own")
     own.server.kill()
     own.close()
@@ -142,7 +144,7 @@ def test_a_chapter_that_kills_gets_a_server_of_its_own(host: Lab, be_guest_of) -
 
 
 @pytest.mark.parametrize("setting", [{"appendonly": False}, {"port": 1}, {"data_dir": "x"}])
-def test_settings_of_an_own_server_are_not_ignored(
+def test_settings_of_an_own_server_are_refused_and_not_ignored(
     host: Lab, monkeypatch: pytest.MonkeyPatch, setting: dict[str, object]
 ) -> None:
     monkeypatch.setenv("REDISFLOW_URL", url_of(host))
@@ -151,9 +153,9 @@ def test_settings_of_an_own_server_are_not_ignored(
         Lab(**setting)  # type: ignore[arg-type]
 
 
-def test_tls_works(host: Lab, be_guest_of, tmp_path: Path) -> None:
+def test_a_lab_works_over_tls(host: Lab, open_lab_at, tmp_path: Path) -> None:
     with speaking_tls(address_of(host)["port"], tmp_path) as (port, authority):
-        guest = be_guest_of(
+        guest = open_lab_at(
             f"rediss://learner:{QUOTED}@localhost:{port}/0?ssl_ca_certs={authority}"
         )
         use(guest)
@@ -161,15 +163,15 @@ def test_tls_works(host: Lab, be_guest_of, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("process_server")
-def test_a_unix_socket_works(host: Lab, be_guest_of, tmp_path: Path) -> None:
+def test_a_lab_works_over_a_unix_socket(host: Lab, open_lab_at, tmp_path: Path) -> None:
     with serving(host, tmp_path, "port 0", f"unixsocket {tmp_path}/redis.sock"):
-        guest = be_guest_of(f"unix://{tmp_path}/redis.sock?db=0")
+        guest = open_lab_at(f"unix://{tmp_path}/redis.sock?db=0")
         use(guest)
         guest.close()
 
 
 def refusal(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What is said of the server at this URL. Never the password."""
+    """The error for the server at this URL. It never shows the password."""
     monkeypatch.setenv("REDISFLOW_URL", url)
     monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
     with pytest.raises(ServerError) as refused:
@@ -179,7 +181,7 @@ def refusal(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(refused.value)
 
 
-def test_a_refused_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_password_is_explained(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(url_of(host, "learner:guess"), monkeypatch)
     assert re.search(
         r"at 127\.0\.0\.1:\d+ rejects the user or the password: .*WRONGPASS|invalid", said
@@ -187,35 +189,41 @@ def test_a_refused_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "guess" not in said
 
 
-def test_a_missing_password(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_password_is_explained(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "requires a password. Add it to" in refusal(url_of(host, ":"), monkeypatch)
 
 
-def test_a_certificate_that_is_not_there(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_certificate_file_is_explained(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"{url_of(host, scheme='rediss')}?ssl_ca_certs=/nowhere/ca.pem"
     assert "REDISFLOW_URL names a file that does not exist" in refusal(url, monkeypatch)
 
 
-def test_a_socket_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_socket_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal("unix:///nowhere/redis.sock", monkeypatch)
     assert "no server answers at /nowhere/redis.sock" in said
 
 
-def test_a_user_without_our_keys(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_access_to_the_prefix_is_told_the_acl(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.redis.acl_setuser("learner", enabled=True, reset_keys=True, keys=["shop:*"])
     said = refusal(url_of(host), monkeypatch)
     assert "the user may not do enough" in said
     assert "~redisflow:* +@all -@dangerous" in said
 
 
-def test_a_silent_address(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_server_is_explained(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.server.kill()
     assert re.search(
         "no server answers at .* unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
     )
 
 
-def test_a_certificate_that_nobody_vouches_for(
+def test_an_untrusted_certificate_is_explained(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with speaking_tls(address_of(host)["port"], tmp_path) as (port, _):
@@ -223,12 +231,14 @@ def test_a_certificate_that_nobody_vouches_for(
     assert re.search("TLS certificate .* not trusted: .*ssl_ca_certs=", said)
 
 
-def test_tls_where_there_is_none(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_to_a_server_without_tls_is_explained(
+    host: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = refusal(url_of(host, scheme="rediss"), monkeypatch)
     assert "If the server does not use TLS, write redis:// instead" in said
 
 
-def test_no_tls_where_it_is_wanted(
+def test_plain_text_to_a_server_with_tls_is_explained(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with speaking_tls(address_of(host)["port"], tmp_path) as (port, _):
@@ -237,7 +247,7 @@ def test_no_tls_where_it_is_wanted(
 
 
 @pytest.mark.usefixtures("process_server")
-def test_a_server_of_a_cluster(
+def test_a_server_of_a_cluster_is_refused(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     port = pick_port(None)
@@ -247,13 +257,13 @@ def test_a_server_of_a_cluster(
     assert "-MOVED" in said
 
 
-def test_a_replica(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_is_refused(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host.redis.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
     said = refusal(url_of(host), monkeypatch)
     assert "is a read-only replica. Name its primary" in said
 
 
-def test_what_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in (
         "localhost:6379",
         f"http://:{QUOTED}@localhost",
@@ -271,7 +281,7 @@ def test_what_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
         ("decode_responses=True", "sets decode_responses, .* Remove that option"),
     ],
 )
-def test_an_option_that_cannot_act_is_refused(
+def test_a_url_option_that_has_no_effect_is_refused(
     host: Lab, monkeypatch: pytest.MonkeyPatch, option: str, said: str
 ) -> None:
     assert re.search(said, refusal(f"{url_of(host)}?{option}", monkeypatch))
@@ -287,10 +297,10 @@ def test_an_option_that_cannot_act_is_refused(
         ("-LOADING Redis is loading the dataset", "is still loading its data. Try again"),
     ],
 )
-def test_what_an_old_or_a_starting_server_answers(
+def test_an_old_and_a_loading_server_are_explained(
     monkeypatch: pytest.MonkeyPatch, answer: str, said: str
 ) -> None:
-    """Neither can be had when it is wanted, so only their answer is here."""
+    """Neither can be started on demand, so a socket gives its answer."""
 
     class Answering(StreamRequestHandler):
         def handle(self) -> None:
@@ -304,10 +314,10 @@ def test_what_an_old_or_a_starting_server_answers(
         server.shutdown()
 
 
-def test_a_server_that_is_gone_keeps_the_keys_and_it_is_said(
-    host: Lab, be_guest_of, capfd: pytest.CaptureFixture[str]
+def test_keys_that_cannot_be_deleted_are_named(
+    host: Lab, open_lab_at, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    guest = be_guest_of(url_of(host))
+    guest = open_lab_at(url_of(host))
     guest.redis.set(guest.key("a"), 1)
     host.server.kill()
     said = f"the keys that begin with {guest.key('')} could not be deleted: "
@@ -322,7 +332,7 @@ def test_a_server_that_is_gone_keeps_the_keys_and_it_is_said(
 
 
 class serving:  # noqa: N801 - reads as a phrase
-    """A server with settings that a lab's never has, of the same make as the host's."""
+    """A server with settings that a lab never uses, from the same binary as the host."""
 
     def __init__(self, host: Lab, folder: Path, *settings: str) -> None:
         conf = folder / "special.conf"
@@ -336,3 +346,16 @@ class serving:  # noqa: N801 - reads as a phrase
 
     def __exit__(self, *_: object) -> None:
         self._child.kill()
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "redis://:s3cr3t/word@localhost:6379", "redis://localhost:abc"]
+)
+def test_a_malformed_url_is_refused_without_showing_its_password(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
+    monkeypatch.setenv("REDISFLOW_URL", url)
+    with pytest.raises(ServerError, match="REDISFLOW_URL") as refused:
+        Lab()
+    assert "s3cr3t" not in str(refused.value)

@@ -1,0 +1,99 @@
+"""A consumer shuts down gracefully: it finishes one message and hands over the rest."""
+
+from threading import Event as StopEvent
+from threading import Timer
+
+import pytest
+from consumers import NewConsumer, Publish, numbered, rows, running
+from handlers import collect_into, collect_until, decline
+
+from redisflow_lab import Delivery
+from redisflow_lab.lab import Lab
+from redisflow_lab.lab.waiting import wait_until
+
+
+def test_a_stop_finishes_the_current_message_and_starts_no_other(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    publish(*numbered(4))
+    stop = StopEvent()
+    handled: list[str] = []
+    consumer(batch=2).run(collect_until("0", handled, stop), stop=stop)
+    assert handled == ["0"]
+    assert rows(lab.groups(stream), "pending", "lag") == [[1, 2]]
+
+
+def test_what_was_not_begun_can_be_claimed_at_once_after_a_shutdown(
+    publish: Publish, consumer: NewConsumer
+) -> None:
+    alice, bob = consumer("alice"), consumer("bob")
+    publish(*numbered(3))
+    stop = StopEvent()
+    handled: list[str] = []
+    alice.run(collect_until("0", handled, stop), stop=stop)
+    assert handled == ["0"]
+    bob.take_over(collect_into(handled))  # at once: no idle time to wait for
+    assert handled == ["0", "1", "2"]
+
+
+def test_leave_removes_a_consumer_only_when_nothing_is_pending_with_it(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    alice = consumer("alice")
+    publish("0")
+    alice.read_new(decline)
+    assert alice.leave() is False
+    assert list(lab.consumers(stream)["consumer"]) == ["alice"]
+    alice.replay_pending(lambda _: None)
+    assert alice.leave() is True
+    assert len(lab.consumers(stream)) == 0
+
+
+def test_the_steps_of_an_interrupted_run_ignore_its_stop(
+    publish: Publish, consumer: NewConsumer
+) -> None:
+    publish("0", "1")
+    alice = consumer()
+    stop = StopEvent()
+
+    def stop_and_interrupt(_: Delivery) -> None:
+        stop.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        alice.run(stop_and_interrupt, stop=stop)
+    handled: list[str] = []
+    alice.replay_pending(collect_into(handled))
+    assert handled == ["0", "1"]
+
+
+def test_a_stop_ends_the_loop_while_the_server_is_down(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    publish("a")
+    handled: list[str] = []
+    with running(consumer(), handler=collect_into(handled)) as stop:
+        wait_until(lambda: handled == ["a"], "a is handled")
+        own_lab.server.kill()
+        stop.set()
+    own_lab.server.start()
+
+
+def test_an_interrupt_ends_the_loop_while_the_server_is_down(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    """A completed message cannot be acknowledged then, and that is not retried forever."""
+    publish("a", "b")
+
+    def interrupt(delivery: Delivery) -> None:
+        if delivery.message.content == "b":
+            own_lab.server.kill()
+            raise KeyboardInterrupt
+
+    stop = StopEvent()
+    too_late = Timer(2, stop.set)
+    too_late.start()
+    with pytest.raises(KeyboardInterrupt):
+        consumer(ack_every=10).run(interrupt, stop=stop)
+    too_late.cancel()
+    own_lab.server.start()
