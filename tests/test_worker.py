@@ -193,19 +193,3 @@ def test_a_worker_process_does_not_import_what_only_notebooks_need() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
-
-
-def test_a_client_in_a_worker_does_not_retry_if_the_notebooks_does_not(
-    lab: Lab, stream: str
-) -> None:
-    """A retried RPUSH whose reply was lost would write the invoice twice."""
-    client = lab.redis
-
-    def record(_: Delivery) -> None:
-        client.set(f"{stream}:retries", client.get_retry().get_retries())
-
-    RedisStreamProducer(client, stream).publish(Message("web", "a"))
-    worker = lab.worker("alice", record, stream=stream)
-    worker.wait_for("acked", 1)
-    worker.stop()
-    assert client.get(f"{stream}:retries") == b"0"
