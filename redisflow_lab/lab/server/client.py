@@ -12,8 +12,8 @@ def connect(url: str) -> Redis:
     """A client for the server at `url` (redis://, rediss:// or unix://). It connects when used.
 
     - It returns bytes: a serialized message is not text.
-    - It does not retry, unlike redis-py's default of ten retries: a command whose reply was
-      lost would be sent twice, and a lesson about a killed server would not see the error.
+    - It does not retry: a command whose reply was lost would be sent twice, and a notebook
+      would not see the error of a killed server.
     - It waits 5 s for a reply, so that a cell does not hang on a server that is silent.
 
     Options in the query of `url` win over these. Raises ValueError if `url` is malformed.

@@ -14,7 +14,6 @@ from typing import Any
 import cloudpickle
 import pandas as pd
 from redis import ConnectionPool, Redis
-from redis.retry import Retry
 
 from redisflow_lab._internal.checks import check_handler, check_name, check_positive
 from redisflow_lab.consumer import RedisStreamConsumer
@@ -195,12 +194,15 @@ def _describe_exit(status: int) -> str:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles functions with what they use, and a Redis client as its configuration."""
+    """Pickles functions with what they use, and a Redis client as its configuration.
+
+    The `retry` of a client is left out, so that its copy in the process does not retry.
+    """
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, Redis):
             pool = value.connection_pool
-            plain = (str, int, float, bool, NoneType, Retry)
+            plain = (str, int, float, bool, NoneType)
             settings = {
                 name: setting
                 for name, setting in pool.connection_kwargs.items()
