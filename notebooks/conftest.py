@@ -1,4 +1,4 @@
-"""A chapter that needs more than the server has is skipped as a whole, with the reason."""
+"""Skips a whole chapter, with the reason, if the server does not support what it needs."""
 
 from collections.abc import Generator
 from typing import Any

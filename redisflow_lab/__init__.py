@@ -1,22 +1,18 @@
-"""Redis Streams with Protocol Buffers messages, and a laboratory to break them in.
+"""Redis Streams with Protocol Buffers messages: a producer, a consumer, and a laboratory.
 
-The ground floor, which a service can use, needs only redis, hiredis and protobuf:
+The helper, which a service can use, needs only redis, hiredis and protobuf:
 
 - `message`       one message, and the bytes it travels as
 - `producer`      writes messages to a stream
-- `consumer`      reads them in a group, and acknowledges what was handled
-- `handling`      what the consumer does with a message it was given
-- `dead_letters`  what was given up, why, and how it comes back
-- `idempotency`   a side effect that happens once, however often its message is delivered
-- `interfaces`    what a replacement of either must do
+- `consumer`      reads them for a group, and acknowledges after success
+- `dead_letters`  messages that could not be handled, why, and how to redrive them
+- `idempotency`   effects that happen once, however often a message is delivered
 - `events`        everything that happens to a message, through one hook
-- `connection`    the one client configuration both use
-- `wire`          many commands in one round trip
-- `trouble`       what passes by itself, and how the consumer sits it out
-- `signals`       SIGTERM and Ctrl-C as an event that ends its loop
-- `capabilities`  what the connected server can do
+- `interfaces`    what a handler receives; what a producer and a consumer must do
+- `signals`       SIGTERM and Ctrl-C as an event that ends a loop
+- `capabilities`  which commands the connected server supports
 
-The upper floor, the laboratory, is imported as `redisflow_lab.lab`.
+`_internal` is its plumbing. Everything that a notebook needs is below `redisflow_lab.lab`.
 """
 
 from redisflow_lab.consumer import RedisStreamConsumer

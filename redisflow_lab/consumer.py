@@ -1,77 +1,80 @@
-"""RedisStreamConsumer: the group, and the three ways a message comes to a consumer.
-
-Read it in the order a message goes: `ensure_group`, `replay_pending`, `take_over`,
-`read_new`, `leave`, and `run`, which is nothing but these in a loop. What happens to a
-message then stands in `handling`.
-"""
+"""RedisStreamConsumer: reads a stream for a group, and acknowledges after success."""
 
 import logging
-import random
-import time
-from math import inf
+from collections.abc import Iterator, Sequence
 from threading import Event as ThreadEvent
+from time import monotonic
 from uuid import uuid4
 
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
+from redisflow_lab._internal.acks import Acks
 from redisflow_lab._internal.backoff import Backoff, transient_reason
-from redisflow_lab._internal.checks import check_handler, check_name, check_positive
+from redisflow_lab._internal.checks import (
+    check_name,
+    check_positive,
+    lease_s,
+)
+from redisflow_lab._internal.claim_sweep import ClaimSweep
 from redisflow_lab._internal.connection import stream_client
-from redisflow_lab._internal.handling import Handling, RawEntry
-from redisflow_lab._internal.wire import Command
+from redisflow_lab._internal.emitter import Emitter
+from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.group import START, Group, Pending
+from redisflow_lab._internal.in_flight import InFlight
+from redisflow_lab._internal.lease import Lease
+from redisflow_lab._internal.prefetch import Prefetch, State
+from redisflow_lab._internal.processor import Processor
+from redisflow_lab._internal.redelivery import redelivery_batches
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import Hook, Kind
 from redisflow_lab.interfaces import Handler
 
 log = logging.getLogger(__name__)
 
-# Only what the server checks and does in one step is safe from a second process that uses
-# the same name: deleting a consumer deletes what is pending with it.
-_REMOVE_IF_EMPTY = """
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-return 1
-"""
 
+class RedisStreamConsumer:
+    """One consumer of a consumer group.
 
-class RedisStreamConsumer(Handling):
-    """Reads one stream for one group, and acknowledges what was handled.
+    A message is acknowledged after your handler returned, and not before. So delivery is at
+    least once: after a crash, or a lost reply, the handler sees a message again.
 
-    redis:     a client of the server; the consumer connects by itself with the same
-               address and credentials (`connection.stream_client`)
-    stream:    the key
-    group:     made if missing, from the first entry on: nothing written before is missed
-    name:      of this consumer, and the owner of what it has not acknowledged. None takes
-               a random one. **A random name strands messages** until `min_idle_ms` has
-               passed: replay finds only what its own name left pending, and the next life
-               has another. Give a name that survives a restart and that no other process
-               uses at the same time.
-    batch:     entries delivered in one read; all of them are pending from then on
-    ack_every: acknowledge after this many handled messages, at the end of each read, and
-               before somebody else would take over what was handled.
-               1 repeats at most one side effect after a crash, n at most n. Above 1, `run`
-               reads half a batch ahead
-    block_ms:  how long a read waits for new entries, and so how soon `run` sees a stop
-    min_idle_ms:    take over what nobody has worked on for this long, also what failed
-               with this consumer itself: it is the pause between two tries. Looked for
-               every quarter of it. Shorter finds the work of the dead sooner, and robs the
-               slow: it must be longer than `max_handler_ms`
-    max_handler_ms:  the longest your handler takes for one message; None means half of
-               `min_idle_ms`. A handler that takes longer must call `Delivery.heartbeat`
-               within this time, each time
-    max_deliveries: a message that fails at its n-th delivery goes to the dead letters, and
-               so does one that was delivered n times without being finished. With 1 that is
-               everything a consumer had in hand when it died, started or not
-    dead_stream:    where dead letters go; None means `<stream>:dead`
-    on_event:  called with everything that happens to a message (`events.Event`), from the
-               thread that handles it
+    - The handler raises: the message stays pending, the next one is handled, and this one is
+      redelivered after `min_idle_ms`, to this consumer or another.
+    - This process dies: what it had in flight stays pending with its name. The same name
+      replays it at its next start; any other consumer claims it after `min_idle_ms`.
+    - It fails at delivery `max_deliveries`, was delivered so often and never finished, or is
+      no message at all: it is moved to the dead-letter stream.
+    - The reply to an acknowledgement is lost: it is sent again, before anything else is read.
 
-    The handler is at-least-once: after a crash, or after an answer that got lost, it sees
-    a message again. A handler that raises leaves its message pending, and the next one is
-    handled. An entry that holds no message is never handled: it goes to the dead letters.
+    redis:          a client of the server. The consumer opens its own connections with the
+                    same address and credentials
+    stream:         the key
+    group:          the consumer group; created if it is missing, from the first entry on
+    name:           of this consumer, the owner of what it has in flight. Use a name that
+                    survives a restart and that no other process has at the same time. None
+                    takes a random name; then a restarted process gets another name, replays
+                    nothing, and its messages wait for `min_idle_ms` to be claimed
+    batch:          entries to request per read. All of them become pending at once, so a
+                    crash can strand up to this many
+    ack_every:      acknowledge after this many completed messages, and at the end of every
+                    read. After a crash, at most this many are delivered again although they
+                    were completed. Values above 1 also turn on prefetching in `run`
+    block_ms:       how long a read waits for new entries; `run` notices `stop` this often
+    min_idle_ms:    claim entries that have been idle for this long, from any consumer; also
+                    the pause before a failed message is redelivered. Lower values recover
+                    from crashes sooner but may claim from consumers that are merely slow
+    max_handler_ms: how long your handler may take per message (default: half of
+                    `min_idle_ms`). Slower handlers must call `Delivery.heartbeat()` at least
+                    this often to keep their lease
+    max_deliveries: deliveries before a message is dead-lettered. A crash costs everything
+                    that was delivered with it one delivery, so allow for a few
+    dead_stream:    key of the dead-letter stream (default: `<stream>:dead`)
+    on_event:       called with an `Event` for everything that happens to a message, in the
+                    thread of the handler
 
-    One instance belongs to one thread.
+    The steps below can be called one by one, each with an optional `stop` that ends it
+    between two messages; `run` is these in a loop. One instance belongs to one thread.
     """
 
     def __init__(
@@ -90,240 +93,174 @@ class RedisStreamConsumer(Handling):
         dead_stream: str | None = None,
         on_event: Hook | None = None,
     ) -> None:
-        check_name("stream", stream)
-        check_name("group", group)
+        self.stream = check_name("stream", stream)
+        self.group = check_name("group", group)
+        self.name = check_name("name", f"consumer-{uuid4().hex[:12]}" if name is None else name)
+        self.dead_stream = dead_stream_of(stream, dead_stream)
         self._batch = check_positive("batch", batch)
+        self._ack_every = check_positive("ack_every", ack_every)
         self._block_ms = check_positive("block_ms", block_ms)
         self._min_idle_ms = check_positive("min_idle_ms", min_idle_ms)
-        if max_handler_ms is None:
-            max_handler_ms = min_idle_ms // 2
-        elif check_positive("max_handler_ms", max_handler_ms) >= min_idle_ms:
-            raise ValueError(
-                f"min_idle_ms is {min_idle_ms}, not above max_handler_ms, {max_handler_ms}: "
-                "others would take over messages that are still being handled"
-            )
-        super().__init__(
-            stream_client(redis, block_ms=block_ms),
-            stream,
-            group,
-            f"consumer-{uuid4().hex[:12]}" if name is None else check_name("name", name),
-            ack_every=check_positive("ack_every", ack_every),
-            max_deliveries=check_positive("max_deliveries", max_deliveries),
-            dead_stream=dead_stream_of(stream, dead_stream),
-            hold_for_s=(min_idle_ms - max_handler_ms) / 1_000,
-            on_event=on_event,
-        )
-        self._seen = b"0"  # the last entry that `run` has been through, in this life
-        self._scanned_to = b"0-0"  # how far take_over has looked; 0-0 begins anew
-        self._next_look = 0.0  # when `run` looks again, monotonic seconds
+        self._max_deliveries = check_positive("max_deliveries", max_deliveries)
+        self._redis = stream_client(redis, block_ms=block_ms)
+        self._emitter = Emitter(stream, group, self.name, on_event)
+        self._group = Group(self._redis, stream, group, self.name)
+        self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
+        self._acks = Acks(self._group, self._emitter)
+        self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
+        self._lease = Lease(self._group, self._acks, self._prefetch, self._in_flight)
+        self._sweep = ClaimSweep(self._group, min_idle_ms, batch)
+        self._processor = Processor(
+            self._redis, self._group, self._in_flight, self._lease, self._acks, self._emitter,
+            ack_every=ack_every, max_deliveries=max_deliveries, dead_stream=self.dead_stream,
+        )  # fmt: skip
+        self._last_processed = START
 
     def ensure_group(self) -> bool:
-        """Make the group, and the stream with it, if it is missing. True if it was made.
+        """Create the group, and the stream with it, if it is missing. True if it was created.
 
-        It starts at `0`, before the first entry. The default of redis-py, `$`, would skip
-        everything written until now: https://redis.io/docs/latest/commands/xgroup-create/
-
-        Raises ValueError if dead letters could not be written.
+        It starts at the first entry. Raises ValueError if `dead_stream` is not a stream.
         """
         check_dead_stream(self._redis, self.dead_stream)
-        try:
-            self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
-            return False
-        log.info("made group %s on %s, from the first entry", self.group, self.stream)
-        return True
+        created = self._group.create()
+        if created:
+            self._last_processed = START
+            log.info("created group %s on %s, from the first entry", self.group, self.stream)
+        return created
 
-    def replay_pending(self, handler: Handler, *, after: bytes = b"0") -> int:
-        """Handle again what this name was given and never acknowledged. Returns how many.
+    def replay_pending(
+        self, handler: Handler, *, after: bytes = START, stop: ThreadEvent | None = None
+    ) -> int:
+        """Redeliver what is pending with this name, once each. Returns how many were begun.
 
-        That is what an earlier life left behind, but also what got lost on its way: so it
-        belongs at every start, not only after a crash. Each entry is read once, whether
-        its handler succeeds or not. Being read again counts as a delivery.
+        That is what an earlier process of this name left in flight, and what was delivered
+        in a reply that got lost: so replay at every start, not only after a crash.
 
-        after: only what has a later entry id
+        after: skip entries up to this id
         """
-        check_handler(handler)
-        replayed = 0
-        last: bytes | None = after
-        while last and not self._stop.is_set():
-            self._seen = last
-            last = self._redeliver(last, handler)
-            replayed += last is not None
-        self._acknowledge()
-        return replayed
+        self._processor.check(handler)
+        stop = stop or ThreadEvent()
+        self._acks.flush()
+        begun = 0
+        while not stop.is_set() and (page := self._group.pending_after(after, self._batch)):
+            for entries in self._redeliver(page, handler, stop):
+                begun += len(entries)
+                self._last_processed = entries[-1].id
+            after = page[-1].id
+        self._acks.flush()
+        return begun
 
-    def take_over(self, handler: Handler) -> int:
-        """Handle what was pending with any consumer for `min_idle_ms`. Returns how many.
+    def take_over(self, handler: Handler, *, stop: ThreadEvent | None = None) -> int:
+        """Claim up to a batch of what has been idle for `min_idle_ms`, of any consumer.
 
-        Claims at most a batch. The server looks at ten times as many pending entries in
-        one go, and the next call goes on behind those: from the beginning each time, it
-        would never see what stands behind many fresh ones.
-        https://redis.io/docs/latest/commands/xautoclaim/
+        One step of a sweep through the group's pending list; the next call goes on where
+        this one ended. Returns how many were begun.
         """
-        check_handler(handler)
-        self._scanned_to, claimed, trimmed = self._redis.execute_command(
-            "XAUTOCLAIM", self.stream, self.group, self.name, self._min_idle_ms,
-            self._scanned_to, "COUNT", self._batch, "JUSTID",
-        )  # fmt: skip
+        self._processor.check(handler)
+        stop = stop or ThreadEvent()
+        self._acks.flush()
+        claimed, trimmed = self._sweep.claim()
         for entry_id in trimmed:
-            self._give_up(entry_id, None, 0, Reason.TRIMMED, "trimmed while it was pending")
+            error = "trimmed while it was pending"
+            self._processor.dead_letter(Entry(entry_id, None, 0), Reason.TRIMMED, error)
         for entry_id in claimed:
-            self._emit(Kind.CLAIMED, entry_id, 0)
-        handled = 0
-        for position, entry_id in enumerate(claimed):
-            if self._stop.is_set():
-                self._in_hand, self._position = [(rest, None) for rest in claimed], position
-                break
-            handled += self._redeliver(_before(entry_id), handler, only=entry_id) is not None
-        self._acknowledge()
-        return handled
+            self._emitter.emit(Kind.CLAIMED, Entry(entry_id, None, 0))
+        pending = self._group.pending_of(claimed)
+        begun = sum(len(entries) for entries in self._redeliver(pending, handler, stop))
+        self._acks.flush()
+        return begun
 
-    def read_new(self, handler: Handler) -> int:
-        """Handle one batch that nobody in the group was given yet. Returns how many.
+    def read_new(
+        self, handler: Handler, *, stop: ThreadEvent | None = None, prefetch: bool = False
+    ) -> int:
+        """Handle a batch of entries that no consumer of the group was given yet.
 
-        Waits up to `block_ms` for the first entry; 0 if none came.
+        Waits up to `block_ms` for the first one, less if a sweep is due. Returns how many
+        were delivered.
+
+        prefetch: read half a batch, and while it is handled, request the other half for the
+                  next call. It pays when there is more than one read's worth waiting:
+                  TODO bench
         """
-        check_handler(handler)
-        (reply,) = self._ask(self._new_entries(self._batch, "BLOCK", self._block_ms))
-        entries: list[RawEntry] = reply[0][1] if reply else []
-        self._handle_all(entries, 1, handler)
-        self._acknowledge()
+        self._processor.check(handler)
+        stop = stop or ThreadEvent()
+        if stop.is_set():
+            return 0
+        entries = self._prefetch.next_batch(
+            max(1, self._batch // 2) if prefetch else self._batch,
+            self._sweep.wait_ms(self._block_ms),
+            request_next=prefetch,
+        )
+        self._processor.process(entries, handler, stop)
+        if self._prefetch.state is State.IDLE:
+            self._acks.flush()  # else with the next request
+        if entries:
+            self._last_processed = entries[-1].id
         return len(entries)
 
     def leave(self) -> bool:
-        """Remove this name from the group, if nothing is pending with it. True if it is gone.
+        """Hand over what is in flight, and remove this name if nothing is pending with it.
 
-        What it was given and has not started may be taken over from now on by anybody who
-        looks: it counts as idle for `min_idle_ms`.
+        Entries that were not begun count as idle for `min_idle_ms`: another consumer may
+        claim them at once. Returns whether the name was removed.
         """
-        self._hold(self._min_idle_ms)
-        for entry_id, flat in self._unfinished():
-            if entry_id in self._trimmed:
-                said = "trimmed before it was handled"
-                self._give_up(entry_id, flat, 0, Reason.TRIMMED, said)
-        removed = self._redis.eval(_REMOVE_IF_EMPTY, 1, self.stream, self.group, self.name)
-        return bool(removed)
+        trimmed = self._lease.renew(self._min_idle_ms)
+        for entry in self._in_flight.unfinished():
+            if entry.id in trimmed:
+                error = "trimmed before it was handled"
+                self._processor.dead_letter(entry, Reason.TRIMMED, error)
+        self._in_flight.clear()
+        self._prefetch.discard()
+        return self._group.remove_consumer()
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
-        """Replay, then take over and handle new messages, until `stop` is set; then leave.
+        """Replay, then claim and read new messages, until `stop` is set; then leave.
 
-        When `stop` is set, the message in hand is finished and acknowledged, and none is
-        started after it. Backoff that passes by itself is sat out: a lost connection, a
-        server that restarts, loads, fails over, is full, busy or cannot write to its disk, a
-        group that vanished. The rest, a refused password for one, is raised.
+        When `stop` is set, the current message is finished and acknowledged; the rest is
+        handed over. Transient errors are retried with backoff: a lost connection, a server
+        that restarts, fails over, is full or busy, a group that vanished. Permanent errors,
+        such as a refused password, are raised.
         """
-        check_handler(handler)
-        trouble = Backoff(log, f"{self.name} of {self.group} on {self.stream}")
-        self._forget_ahead()  # an interrupt may have ended an earlier run
-        self._seen = b"0"
-        self._stop = stop
-        try:
-            while not stop.is_set():
-                try:
-                    if self.ensure_group():
-                        self._seen = b"0"
-                    # At first everything; after trouble only what it may have swallowed.
-                    self.replay_pending(handler, after=self._seen)
-                    while not stop.is_set():
-                        trouble.reset()
-                        self._take_over_if_due(handler)
-                        if not stop.is_set():
-                            self._read_on(handler)
-                except RedisError as error:
-                    self._in_hand = []
-                    self._forget_ahead()
-                    self._redis.connection_pool.disconnect()
-                    trouble.wait_or_raise(error, stop)
-        finally:
-            self._stop = ThreadEvent()
+        self._processor.check(handler)
+        backoff = Backoff(log, f"{self.name} of {self.group} on {self.stream}")
+        self._last_processed = START
+        self._forget_in_flight()  # of a run that was interrupted
+        while not stop.is_set():
+            try:
+                self.ensure_group()
+                self.replay_pending(handler, after=self._last_processed, stop=stop)
+                while not stop.is_set():
+                    backoff.reset()
+                    if self._sweep.is_due:
+                        self.take_over(handler, stop=stop)
+                    self.read_new(handler, stop=stop, prefetch=self._ack_every > 1)
+            except RedisError as error:
+                self._forget_in_flight()
+                backoff.wait_or_raise(error, stop)
         try:
             self.leave()
         except RedisError as error:
             if transient_reason(error) is None:
                 raise
-            log.warning("%s left without a word to the server: %s", self.name, error)
-
-    def _take_over_if_due(self, handler: Handler) -> None:
-        if time.monotonic() < self._next_look:
-            return
-        self.take_over(handler)
-        if self._scanned_to == b"0-0":  # it has been through the whole pending list
-            pause_s = self._min_idle_ms / 4 / 1_000
-            # Not all at once, when many consumers were started together.
-            self._next_look = time.monotonic() + pause_s * random.uniform(0.75, 1.25)
-
-    def _until_next_look_ms(self) -> int:
-        until = (self._next_look - time.monotonic()) * 1_000
-        return max(1, min(self._block_ms, int(until)))
-
-    def _read_on(self, handler: Handler) -> None:
-        """Handle the next new entries, as `read_new` does.
-
-        By `ack_every`, half a batch is read ahead while the other half is handled, as long
-        as there is more: server and handler work at the same time.
-        """
-        reads_ahead = self._ack_every > 1 and self._batch > 1
-        count = self._batch // 2 if reads_ahead else self._batch
-        waits = not self._ahead and not self._next
-        if waits:
-            self._send_ahead(self._new_entries(count, "BLOCK", self._until_next_look_ms()))
-        self._receive_ahead()
-        entries, held_at = self._next, None if waits else self._ahead_at
-        self._next, self._ahead_at = [], inf
-        if reads_ahead and len(entries) == count:
-            self._send_ahead(self._new_entries(count))
-        self._handle_all(entries, 1, handler, held_at=held_at)
-        if not self._ahead:
-            self._acknowledge()  # else with the next read
-        if entries:
-            self._seen = entries[-1][0]
-
-    def _new_entries(self, count: int, *options: str | int) -> Command:
-        return (
-            "XREADGROUP", "GROUP", self.group, self.name, "COUNT", count, *options,
-            "STREAMS", self.stream, ">",
-        )  # fmt: skip
+            log.warning("%s could not deregister at shutdown: %s", self.name, error)
 
     def _redeliver(
-        self, after: bytes, handler: Handler, *, only: bytes | None = None
-    ) -> bytes | None:
-        """Handle the next entry that is pending with us after the id `after`. Returns its id.
+        self, pending: Sequence[Pending], handler: Handler, stop: ThreadEvent
+    ) -> Iterator[list[Entry]]:
+        """Deliver again what is pending with us. Yields each batch, as far as it was begun."""
+        self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), monotonic())
+        while not stop.is_set() and (ids := self._in_flight.next_queued()):
+            entries = self._group.redeliver(ids)
+            if entries is None:
+                self._in_flight.queue_again(ids)
+                continue
+            self._in_flight.begin(entries, monotonic())
+            begun = self._processor.process(entries, handler, stop)
+            if begun:
+                yield entries[:begun]
 
-        only: handle no other than this one; somebody may be done with it meanwhile
-
-        One at a time: if a message kills this process, only its own deliveries are raised,
-        and no neighbour is given up with it. Leaves it to be acknowledged with the next.
-        """
-        reply, pending = self._ask(
-            ("XREADGROUP", "GROUP", self.group, self.name, "COUNT", 1,
-             "STREAMS", self.stream, after),
-            ("XPENDING", self.stream, self.group, b"(" + after, "+", 1, self.name),
-        )  # fmt: skip
-        entries: list[RawEntry] = reply[0][1]
-        if not entries:
-            return None
-        entry_id, fields = entries[0]
-        if not pending or pending[0][0] != entry_id:
-            return entry_id  # taken over by somebody, between the two commands
-        deliveries = pending[0][3]
-        if only not in (None, entry_id):
-            # It has failed here and has to wait, or was read ahead: this delivery was none.
-            self._ask(
-                ("XCLAIM", self.stream, self.group, self.name, 0, entry_id,
-                 "RETRYCOUNT", deliveries - 1, "JUSTID"),
-            )  # fmt: skip
-            return None
-        if fields:
-            # Such a read raises the count in memory only: a restart or a failover forgets
-            # it. A claim writes it to the append-only file and to replicas.
-            self._ask(("XCLAIM", self.stream, self.group, self.name, 0, entry_id, "JUSTID"))
-        self._handle_all(entries, deliveries, handler)
-        return entry_id
-
-
-def _before(entry_id: bytes) -> bytes:
-    """The id right before this one, since Redis reads what comes after an id."""
-    milliseconds, number = map(int, entry_id.split(b"-"))
-    return b"%d-%d" % ((milliseconds, number - 1) if number else (milliseconds - 1, 2**64 - 1))
+    def _forget_in_flight(self) -> None:
+        """Close every connection, and leave to the replay what was delivered through them."""
+        self._prefetch.discard()
+        self._in_flight.clear()
+        self._redis.connection_pool.disconnect()

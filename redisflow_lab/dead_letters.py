@@ -1,7 +1,7 @@
-"""Dead letters: where a message goes that nobody can handle, and how it comes back.
+"""Dead letters: messages that could not be handled, kept aside with the reason, and redriven.
 
-The letter is an entry of `<stream>:dead`. It carries the fields of the original entry,
-untouched, and after them eight fields that say why it is there.
+A dead letter is an entry of the dead-letter stream, `<stream>:dead`. It carries the fields of
+the original entry, untouched, and after them eight fields that say why it is there.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,36 +18,37 @@ from redisflow_lab._internal.connection import stream_client
 from redisflow_lab.message import FIELD, Message
 
 RawEntry = tuple[bytes, list[bytes]]
-"""An entry as Redis answers it: its id, and its fields and values in turn."""
+"""An entry as Redis returns it: its id, then field names and values in turn."""
 
 _PAGE = 100
 _LONGEST_ERROR = 1_000
 
 
 class Reason(StrEnum):
-    """Why an entry was given up."""
+    """Why an entry was dead-lettered."""
 
     FAILED = "failed"
-    """Its handler raised, at the last delivery it was given."""
+    """Its handler raised at the last delivery that `max_deliveries` allows."""
     UNFINISHED = "unfinished"
-    """It was delivered as often as allowed, and no consumer lived to see its handler end."""
+    """Delivery limit reached, and no handler finished: it may have killed its processes."""
     UNDECODABLE = "undecodable"
-    """It has no field `data`, or other bytes in it than a StreamMessage."""
+    """It has no field `data`, or the bytes in it are not a StreamMessage."""
     TRIMMED = "trimmed"
-    """It was trimmed or deleted from the stream while it was pending: its data is lost."""
+    """It was trimmed or deleted from the stream while it was pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One entry that was given up.
+    """One dead-lettered entry.
 
     letter_id:  its id in the dead-letter stream
-    stream, entry_id, group, consumer: where it came from, and who gave it up
-    deliveries: how often it was delivered; 0 if the server had already forgotten
-    reason:     why
-    error:      the same in words, cut after 1,000 characters
-    at:         when, in UTC, by the clock of the consumer
-    fields:     of the original entry, in order; empty if they were trimmed
+    stream, entry_id: where the original entry was written, and its id
+    group, consumer:  which consumer dead-lettered it
+    deliveries: how often it was delivered in that group; 0 if unknown
+    reason:     why it was dead-lettered
+    error:      the reason in words, at most 1,000 characters
+    at:         when, in UTC, by the clock of that consumer
+    fields:     (name, value) pairs of the original entry, in order; empty if it was trimmed
     """
 
     letter_id: str
@@ -63,24 +64,23 @@ class DeadLetter:
 
     @property
     def data(self) -> bytes | None:
-        """The bytes that should hold a message; None if there are none."""
+        """The value of its field `data`; None if it has no such field."""
         return dict(self.fields).get(FIELD)
 
 
 def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
-    """Write the letter and acknowledge its entry, in one MULTI/EXEC. True if it was done.
+    """Write a dead letter and acknowledge its entry, in one MULTI/EXEC. True if it was done.
 
-    False says that the entry is not pending with this consumer any more: somebody took it
-    over, or is done with it. The transaction watches the dead-letter stream, so of two that
-    give up the same entry, only one writes a letter. It cannot watch the pending list: an
-    entry that is taken over at this very moment may be handled and have a letter as well.
-    A trimmed entry may be gone from the pending list already, because XAUTOCLAIM drops it:
-    its letter is written all the same.
+    False means that the entry is no longer pending with this consumer: another one has
+    claimed it, or it was acknowledged. The transaction watches the dead-letter stream, so if
+    two consumers dead-letter the same entry, only one writes. It cannot watch the pending
+    list: an entry that is claimed at the same moment may be handled and dead-lettered.
+    XAUTOCLAIM drops trimmed entries from the pending list, so those need not be pending.
 
-    Redis runs the rest of a MULTI when one command of it fails. So what could make XADD
-    fail there, a key that is no stream, is looked at before.
+    Raises ValueError if `dead_stream` is not a stream. That is checked first, because Redis
+    carries out the rest of a MULTI when one of its commands fails.
     """
-    flat = [part for pair in letter.fields for part in pair] + _flat_reasons(letter)
+    flat = [part for pair in letter.fields for part in pair] + _reason_fields(letter)
 
     def write(pipeline: Pipeline) -> None:
         pending = pipeline.xpending_range(
@@ -96,16 +96,16 @@ def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
 
 
 def check_dead_stream(redis: Redis, dead_stream: str) -> None:
-    """Raise ValueError if dead letters cannot go there, because the key is something else."""
-    if kind := _kind_of_no_stream(redis, dead_stream):
+    """Raise ValueError if the key `dead_stream` holds something other than a stream."""
+    if kind := _other_type_than_stream(redis, dead_stream):
         raise ValueError(
-            f"dead letters cannot go to {dead_stream!r}: it is a {kind} and not a stream. "
-            "Rename it, or name another dead_stream"
+            f"dead letters cannot be written to {dead_stream!r}: it is a {kind} and not a "
+            "stream. Rename that key, or give another dead_stream"
         )
 
 
-def _kind_of_no_stream(redis: Redis, key: str) -> str | None:
-    """What is there instead of a stream, if anything is: XADD would fail on it."""
+def _other_type_than_stream(redis: Redis, key: str) -> str | None:
+    """The type of a key on which XADD would fail; None for a stream and for no key at all."""
     kind = cast(bytes, redis.type(key)).decode()
     return None if kind in ("stream", "none") else kind
 
@@ -113,9 +113,11 @@ def _kind_of_no_stream(redis: Redis, key: str) -> str | None:
 class DeadLetters:
     """The dead letters of one stream, of all its groups.
 
+    Iterate over it, take its `len`, or index it by a letter's id.
+
     redis:       a client of the server
-    stream:      whose dead letters
-    dead_stream: where they are; None means `<stream>:dead`
+    stream:      the stream that the original entries were written to
+    dead_stream: key of the dead-letter stream (default: `<stream>:dead`)
     """
 
     def __init__(self, redis: Redis, stream: str, *, dead_stream: str | None = None) -> None:
@@ -127,20 +129,20 @@ class DeadLetters:
         return int(self._redis.xlen(self.dead_stream))
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """All letters, oldest first; only a page of them is held in memory."""
+        """All dead letters, oldest first, read in pages of 100."""
         after = b"-"
         while page := self._range(after, b"+", _PAGE):
             yield from map(_parsed, page)
             after = b"(" + page[-1][0]
 
     def __getitem__(self, letter_id: str) -> DeadLetter:
-        """The letter of this id. Raises KeyError if it is not there, ValueError for no id."""
+        """The dead letter with this id. Raises KeyError if there is none."""
         check_entry_id("letter_id", letter_id)
         found = self._range(letter_id, letter_id, 1)
         if not found:
             raise KeyError(
                 f"no dead letter {letter_id} in {self.dead_stream}: it was never there, or it "
-                "was sent back already"
+                "was redriven already"
             )
         return _parsed(found[0])
 
@@ -149,31 +151,34 @@ class DeadLetters:
         *letter_ids: str,
         repair: Callable[[DeadLetter], Message] | None = None,
     ) -> list[str]:
-        """Write these letters to their stream again, and remove them. Returns the new ids.
+        """Write these dead letters to their stream again, and delete them. Returns the new ids.
 
-        repair: makes the message to write; None writes the original fields as they are
+        repair: makes the message to write (default: the original fields, unchanged)
 
-        Each letter is written and removed in one MULTI/EXEC: when this is interrupted, a
-        letter is either back in the stream or still here, so call it again with those that
-        are left. Raises KeyError for an id that is not here, ValueError for what is no id,
-        and whatever `repair` raises,
-        before any is touched. A trimmed letter cannot be sent without `repair`.
+        Each one is written and deleted in one MULTI/EXEC. When this is interrupted, a dead
+        letter is either back in the stream or still here: call it again with what is left.
 
-        The entry is new to every group of the stream, also to those that handled the
-        original: let them be idempotent.
+        Before anything is written, it raises KeyError for an id that is not here, ValueError
+        for text that is no entry id and for a trimmed dead letter without `repair`, and
+        whatever `repair` raises.
+
+        Each new entry is delivered to every group of the stream, also to those that have
+        handled the original: their handlers should be idempotent.
         """
         letters = [self[letter_id] for letter_id in dict.fromkeys(letter_ids)]
-        fields = [_fields_to_send(letter, repair) for letter in letters]
-        return list(map(self._send_back, letters, fields))
+        fields = [_fields_to_redrive(letter, repair) for letter in letters]
+        return list(map(self._redrive_one, letters, fields))
 
-    def _send_back(self, letter: DeadLetter, fields: list[bytes]) -> str:
+    def _redrive_one(self, letter: DeadLetter, fields: list[bytes]) -> str:
         def write(pipeline: Pipeline) -> None:
             if not pipeline.xrange(self.dead_stream, letter.letter_id, letter.letter_id):
-                raise KeyError(f"dead letter {letter.letter_id} was sent back by somebody else")
-            if kind := _kind_of_no_stream(pipeline, self.stream):  # XDEL would be run as well
+                raise KeyError(f"dead letter {letter.letter_id} was redriven meanwhile")
+            if kind := _other_type_than_stream(
+                pipeline, self.stream
+            ):  # XDEL would be carried out
                 raise ValueError(
-                    f"dead letters cannot go back to {self.stream!r}: it is a {kind} and not "
-                    "a stream. Rename it"
+                    f"dead letters cannot be redriven to {self.stream!r}: it is a {kind} and "
+                    "not a stream. Rename that key"
                 )
             pipeline.multi()
             pipeline.execute_command("XADD", self.stream, "*", *fields)
@@ -190,10 +195,10 @@ class DeadLetters:
 
 
 def dead_stream_of(stream: str, dead_stream: str | None) -> str:
-    """Where the dead letters of `stream` go: `<stream>:dead` if nobody says otherwise.
+    """Key of the dead-letter stream of `stream`: `dead_stream`, or else `<stream>:dead`.
 
-    On a Redis Cluster both must be in one slot, which a hash tag in the stream's name does:
-    `{orders}` and `{orders}:dead`.
+    On a Redis Cluster both keys must be in one slot: use a hash tag, as in `{orders}` and
+    `{orders}:dead`. Raises ValueError if it is the stream itself.
     """
     if dead_stream is None:
         return f"{stream}:dead"
@@ -205,7 +210,7 @@ def dead_stream_of(stream: str, dead_stream: str | None) -> str:
     return dead_stream
 
 
-def _flat_reasons(letter: DeadLetter) -> list[str | int | bytes]:
+def _reason_fields(letter: DeadLetter) -> list[str | int | bytes]:
     return [
         "dead:stream", letter.stream,
         "dead:id", letter.entry_id,
@@ -221,35 +226,35 @@ def _flat_reasons(letter: DeadLetter) -> list[str | int | bytes]:
 def _parsed(entry: RawEntry) -> DeadLetter:
     letter_id, flat = entry
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    # The last eight: an original entry may have had fields of these names too.
-    said = {name.decode(errors="replace"): value.decode() for name, value in pairs[-8:]}
+    # The last eight: the original entry may have had fields with these names too.
+    reasons = {name.decode(errors="replace"): value.decode() for name, value in pairs[-8:]}
     try:
         return DeadLetter(
             letter_id=letter_id.decode(),
-            stream=said["dead:stream"],
-            entry_id=said["dead:id"],
-            group=said["dead:group"],
-            consumer=said["dead:consumer"],
-            deliveries=int(said["dead:deliveries"]),
-            reason=Reason(said["dead:reason"]),
-            error=said["dead:error"],
-            at=datetime.fromisoformat(said["dead:at"]).astimezone(UTC),
+            stream=reasons["dead:stream"],
+            entry_id=reasons["dead:id"],
+            group=reasons["dead:group"],
+            consumer=reasons["dead:consumer"],
+            deliveries=int(reasons["dead:deliveries"]),
+            reason=Reason(reasons["dead:reason"]),
+            error=reasons["dead:error"],
+            at=datetime.fromisoformat(reasons["dead:at"]).astimezone(UTC),
             fields=tuple(pairs[:-8]),
         )
     except KeyError as missing:
         raise ValueError(
-            f"entry {letter_id.decode()} is no dead letter: it has no {missing}"
+            f"entry {letter_id.decode()} is not a dead letter: it has no {missing}"
         ) from None
 
 
-def _fields_to_send(
+def _fields_to_redrive(
     letter: DeadLetter, repair: Callable[[DeadLetter], Message] | None
 ) -> list[bytes]:
     if repair is not None:
         return [FIELD, repair(letter).to_bytes()]
     if not letter.fields:
         raise ValueError(
-            f"dead letter {letter.letter_id} lost its data, {letter.error}: there is nothing "
-            "to send. Give a repair that makes the message anew"
+            f"dead letter {letter.letter_id} has no data ({letter.error}), so there is nothing "
+            "to redrive. Give a repair that makes the message again"
         )
     return [part for pair in letter.fields for part in pair]

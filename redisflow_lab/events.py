@@ -1,6 +1,6 @@
 """Everything that happens to a message passes through one hook, as an `Event`.
 
-Logs, the worker's report, the timeline plot and metrics all come from it.
+Logs, a worker's report and the delivery timeline all come from it.
 """
 
 import logging
@@ -15,17 +15,17 @@ class Kind(StrEnum):
     """What happened to an entry."""
 
     CLAIMED = "claimed"
-    """Taken over: it was pending with any consumer for too long, and is ours from now on."""
+    """Claimed: it was idle for `min_idle_ms` with its owner, and belongs to this consumer."""
     DELIVERED = "delivered"
-    """The server gave it to this consumer, and it is pending; the handler is next."""
+    """Delivered to this consumer, and so pending; the handler has not been called yet."""
     HANDLED = "handled"
     """The handler returned; the entry is not acknowledged yet."""
     ACKED = "acked"
-    """The server was told: it is pending no more, or was another consumer's already."""
+    """Acknowledged: it is no longer pending."""
     FAILED = "failed"
     """The handler raised; the entry stays pending."""
     DEAD_LETTERED = "dead-lettered"
-    """Given up: it is in the dead-letter stream, and no longer pending."""
+    """Moved to the dead-letter stream, and no longer pending."""
 
 
 _LEVELS = {Kind.FAILED: logging.ERROR, Kind.DEAD_LETTERED: logging.ERROR}
@@ -36,9 +36,9 @@ class Event:
     """One thing that happened to one entry.
 
     at:         monotonic seconds (`time.monotonic`), comparable within one machine
-    deliveries: how often the entry was delivered so far, this time included; 0 where the
-                server no longer knows
-    error:      why it failed or was given up, else empty
+    deliveries: how often the entry was delivered so far, this time included; 0 if unknown,
+                as for an entry that was just claimed
+    error:      why it failed or was dead-lettered, else empty
     """
 
     kind: Kind
@@ -55,7 +55,7 @@ Hook = Callable[[Event], None]
 
 
 def log_event(event: Event) -> None:
-    """Write the event to the standard log: what went wrong as an error, the rest as debug."""
+    """Log an event: failures and dead letters as errors, everything else at debug level."""
     log.log(
         _LEVELS.get(event.kind, logging.DEBUG),
         "%s %s of %s for %s/%s, delivery %d%s",

@@ -1,4 +1,4 @@
-"""An effect that happens once, although its message may be delivered more than once."""
+"""Idempotent effects: once per key, although a message may be delivered more than once."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from redisflow_lab._internal.checks import check_name, check_positive
 from redisflow_lab.interfaces import Delivery, Handler
 
 Effect = Callable[[Pipeline, Delivery], object]
-"""Queues Redis writes on the pipeline, which is in MULTI; it must not execute them."""
+"""Queues Redis commands on a pipeline that is in MULTI. It must not execute the pipeline."""
 
 
 def handle_once(
@@ -21,24 +21,29 @@ def handle_once(
     key: Callable[[Delivery], str] = lambda delivery: delivery.entry_id,
     remember_s: int = 7 * 24 * 3_600,
 ) -> Handler:
-    """A handler whose effect happens once for each key.
+    """Make a handler whose effect in Redis happens once for each key.
 
-    The effect and the mark that it happened are written in one MULTI/EXEC, which watches
-    the mark: a crash leaves both or neither, and of two consumers that handle the same
-    message at the same time, one writes and the other finds the mark.
+    The effect and a mark that it has happened are written in one MULTI/EXEC, which watches
+    the mark. So a crash leaves both or neither; and if two consumers handle the same message
+    at the same time, one writes and the other finds the mark.
 
-    effect:     what to write
-    redis:      a client of the server that the effect is written to; it need not be the
-                one of the stream
-    scope:      the marks are keys `<scope>:<key>`; usually "<stream>:done:<group>"
-    key:        what makes two deliveries the same; the entry id knows a message that was
-                delivered twice, but not one that was published twice
-    remember_s: how long a mark stays, in seconds. A message that comes back later than
-                that, from a dead letter for one, has its effect again
+    effect:     called with a pipeline and the delivery; queues the commands of the effect
+    redis:      a client of the server that holds the effect, which may be another one than
+                that of the stream
+    scope:      the mark is the key `<scope>:<key>`; usually "<stream>:done:<group>"
+    key:        makes the key of a delivery. The entry id (default) deduplicates
+                redeliveries, but not a message that was published twice
+    remember_s: how long a mark is kept, in seconds (default: a week). A message that is
+                delivered later than that, for example a dead letter that is redriven, has
+                its effect again
 
-    Redis does not roll back. When a queued command fails by itself, on a key of another
-    type for one, the rest of the effect is written, and written again at the next delivery:
-    the mark is removed and the error raised. A crash at this very moment leaves the mark.
+    Raises TypeError or ValueError for bad arguments. The handler raises what `effect`
+    raises, and redis.ResponseError if a queued command fails.
+
+    Redis does not roll back: when a queued command fails, for example on a key of another
+    type, the others have been carried out. The mark is then removed and the error raised, so
+    the next delivery writes them again. A crash between the two leaves the mark.
+    https://redis.io/docs/latest/develop/using-commands/transactions/
 
     On a Redis Cluster the mark and all keys of the effect must be in one slot.
     """
@@ -57,7 +62,7 @@ def handle_once(
                     if pipeline.exists(mark):
                         return
                 except WatchError:
-                    continue  # what redis-py calls it when the connection breaks here
+                    continue  # redis-py raises it also for a connection that breaks here
                 pipeline.multi()
                 effect(pipeline, delivery)
                 pipeline.set(mark, delivery.entry_id, ex=remember_s)
@@ -65,10 +70,10 @@ def handle_once(
                     replies = pipeline.execute(raise_on_error=False)
                     break
                 except WatchError:
-                    continue  # somebody else writes it at this moment
+                    continue  # another consumer has just written the mark
         refused = [reply for reply in replies if isinstance(reply, ResponseError)]
         if refused:
-            redis.delete(mark)  # it is ours, and must not pass for done
+            redis.delete(mark)  # we wrote it, and the effect is incomplete
             raise refused[0]
 
     return handle

@@ -1,21 +1,25 @@
 """What a handler receives, and what a producer and a consumer must do to be replaceable."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from threading import Event as ThreadEvent
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from redisflow_lab.message import Message
 
 
-class Delivery(NamedTuple):
-    """A message on its way through a handler.
+@dataclass(slots=True)
+class Delivery:
+    """One delivery of a message to a handler.
 
-    entry_id:   of the stream entry that carries it, such as "1730671200000-0"
-    deliveries: how often it was delivered in this group, this time included; above 1
-                it may have been handled before
-    heartbeat:  call it from a handler that takes long: it sets the idle time back to 0, so
-                that nobody takes the message over. False says that somebody already has:
-                stop working on it. Return or raise, it stays pending with its new owner
+    entry_id:   id of the stream entry that carries it, such as "1730671200000-0"
+    message:    the message
+    deliveries: how often the entry was delivered in this group, this time included. Above 1,
+                its effect may have happened before
+    heartbeat:  renews the lease: call it from a handler that takes longer than
+                `max_handler_ms`. Returns False if another consumer has claimed the entry; then
+                stop working on it. It stays pending with its new owner, whether you return or
+                raise
     """
 
     entry_id: str

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
 
 FIELD = b"data"
-"""The only field of a stream entry; its value is the serialized StreamMessage."""
+"""The field of a stream entry that carries a message, as a serialized StreamMessage."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z, where both datetime and Timestamp begin
@@ -18,23 +18,20 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where both end
 
 
 class MessageDecodeError(ValueError):
-    """What arrived is not a StreamMessage. The text says what did: length and first bytes."""
+    """Not a StreamMessage. The text says which bytes or fields arrived, and what is wrong."""
 
 
 class Message:
-    """What a producer says, at a moment. Immutable, and equal to another by value.
+    """One message. Immutable, and compared by value.
 
-    producer:   who wrote it; never blank
-    content:    what it says; any text, also none
-    created_at: when, in UTC, to the microsecond; another zone is converted, a naive
-                time is refused; now, if left out
+    producer:   name of the producer; not blank
+    content:    any text, the empty one included
+    created_at: a time with a time zone, converted to UTC (default: now). Python's datetime
+                ends at the microsecond: nanoseconds that another service has written stay in
+                the bytes, and are cut off here
 
-    Raises TypeError for a value of the wrong type and ValueError for a blank producer,
-    a naive time or text that has no UTF-8 form. The text names the value.
-
-    A message read from a stream keeps its parsed protobuf and converts `created_at`
-    when somebody asks: most handlers never do. Nanoseconds below the microsecond,
-    which Python's datetime cannot hold, are cut off there, not in the bytes.
+    Raises TypeError for a value of the wrong type, and ValueError for a blank producer, a
+    time without a zone, or text that cannot be encoded as UTF-8.
     """
 
     __slots__ = ("_pb",)
@@ -46,11 +43,11 @@ class Message:
         )
         if not producer.strip():
             raise ValueError(f"producer is blank: {producer!r}; name who writes the message")
-        # Not Timestamp.FromDatetime: it takes a naive time for UTC without a word.
+        # Not Timestamp.FromDatetime: it silently takes a naive time for UTC.
         since = _utc(created_at) - _EPOCH
         pb.created_at.seconds = since.days * 86_400 + since.seconds
         pb.created_at.nanos = since.microseconds * 1_000
-        _set_pb(self, pb)
+        self._pb = pb
 
     @property
     def producer(self) -> str:
@@ -71,13 +68,13 @@ class Message:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
-        """The message these bytes hold. Raises MessageDecodeError if they hold none.
+        """Decode a serialized StreamMessage. Raises MessageDecodeError if it is none.
 
-        Protobuf finds sense in many random bytes, so a blank producer and a missing or
-        impossible time are refused as well: no producer writes such a message.
+        Many random bytes happen to be valid protobuf, so a blank producer and a missing or
+        impossible `created_at` are refused as well: no producer writes such a message.
         """
         try:
-            pb = _parse(data)
+            pb = StreamMessage.FromString(data)
         except (DecodeError, TypeError):
             _refuse(data, "they are not a serialized StreamMessage")
         if not pb.producer.strip():
@@ -88,20 +85,21 @@ class Message:
             _refuse(data, "they have no created_at")
         if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= at.nanos <= 999_999_999):
             _refuse(data, f"their created_at is no time: {at.seconds} s and {at.nanos} ns")
-        message = _new(cls)
-        _set_pb(message, pb)
+        message = cls.__new__(cls)
+        message._pb = pb
         return message
 
     def to_fields(self) -> dict[bytes, bytes]:
-        """The fields of the stream entry that carries this message, as XADD wants them."""
+        """The fields of a stream entry that carries this message, for XADD."""
         return {FIELD: self.to_bytes()}
 
     @classmethod
     def from_fields(cls, fields: dict[bytes, bytes]) -> Message:
-        """The message in the fields of a stream entry. Raises MessageDecodeError.
+        """Decode the message in the fields of a stream entry.
 
-        No fields at all is how Redis answers for an entry that was deleted or trimmed
-        while it was pending: https://redis.io/docs/latest/commands/xreadgroup/
+        Raises MessageDecodeError if there is none. No fields at all is how Redis shows an
+        entry that was deleted or trimmed while it was pending:
+        https://redis.io/docs/latest/commands/xreadgroup/
         """
         if not fields:
             raise MessageDecodeError(
@@ -112,12 +110,6 @@ class Message:
             names = ", ".join(repr(name) for name in sorted(fields))
             raise MessageDecodeError(f"the entry has no field {FIELD!r}, only {names}")
         return cls.from_bytes(data)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a Message cannot be changed: make a new one with another {name}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"a Message cannot be changed: {name} stays")
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -136,13 +128,6 @@ class Message:
 
     def _values(self) -> tuple[str, str, datetime]:
         return self.producer, self.content, self.created_at
-
-
-# What a million messages a minute pass through, looked up once. `_set_pb` is the one way
-# around the refusal to be changed.
-_parse = StreamMessage.FromString
-_new = object.__new__
-_set_pb = Message.__dict__["_pb"].__set__
 
 
 def _text(name: str, value: str) -> str:

@@ -1,7 +1,8 @@
-"""RedisStreamProducer: XADD, one by one or pipelined."""
+"""RedisStreamProducer: writes messages to a stream, one at a time or pipelined in batches."""
 
 import logging
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -11,19 +12,20 @@ from redis.retry import Retry
 
 from redisflow_lab._internal.checks import check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
-from redisflow_lab._internal.wire import round_trip
+from redisflow_lab._internal.wire import CommandPipe
 from redisflow_lab.capabilities import supports
 from redisflow_lab.message import FIELD, Message
 
 log = logging.getLogger(__name__)
 
 REMEMBER_S = 24 * 3_600
-"""How long an idempotency key is remembered, seconds."""
+"""How long an idempotency key is remembered, in seconds."""
 
-_MOST_KEYS = 10_000  # of each producer; the most that Redis 8.6 lets be set
-_NOBODY = "redisflow-nobody"
+_MAX_KEYS = 10_000  # remembered for each producer; Redis 8.6 allows no more
+_PLACEHOLDER_GROUP = "redisflow-placeholder"
 
-# In one step: a producer that dies in between would leave an entry without its mark.
+# A script, because XADD and SET must both happen or neither: a producer that crashed between
+# the two would leave an entry whose key is not remembered, and the retry would write it again.
 _ADD_ONCE = """
 local before = redis.call('GET', KEYS[2])
 if before then return before end
@@ -36,17 +38,17 @@ return id
 class RedisStreamProducer:
     """Writes messages to one stream.
 
-    redis:  a client of the server; the producer connects by itself with the same address
-            and credentials (`connection.stream_client`)
-    stream: the key; XADD makes the stream with its first entry
-    maxlen: trim to about this many entries (XADD MAXLEN ~), oldest first, read or not;
-            None keeps all. `~` drops whole nodes, so more may stay:
-            https://redis.io/docs/latest/commands/xadd/
+    redis:  a client of the server. The producer opens connections of its own with the same
+            address and credentials
+    stream: the key of the stream; the first message creates it
+    maxlen: trim the stream to about this many entries with each write, oldest first, whether
+            they have been consumed or not (default: None, keep all). Redis trims whole nodes
+            of entries, so some more may remain: https://redis.io/docs/latest/commands/xadd/
 
-    A write without a key is tried once. A connection that breaks raises
-    redis.ConnectionError or redis.TimeoutError, and then the entry may have been written or
-    not: only you know whether a second copy does less harm than none. A write with a key
-    can be tried again, by `publish` itself and by you, and is written once.
+    A write without a key is never retried. When the connection breaks, it raises
+    redis.ConnectionError or redis.TimeoutError, and the message may or may not have been
+    written: whether to publish it again and risk a duplicate is the caller's decision. A
+    write with a key is retried, and the message is still written once.
     """
 
     def __init__(
@@ -57,80 +59,110 @@ class RedisStreamProducer:
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
         self._xadd = ("XADD", stream, *trim, "*", FIELD)
-        self._remembers_keys: bool | None = None  # whether the server does; not asked yet
+        self._server_remembers_keys: bool | None = None  # None: not asked yet
 
     def publish(self, message: Message, *, key: str | None = None) -> str:
-        """Write one message. Returns its entry id, such as "1730671200000-0".
+        """Write one message and return its entry id, such as "1730671200000-0".
 
-        key: what makes a second write of the same message recognisable, such as the number
-             of the order. Then it is written once, however often it is published under this
-             key and by the same `message.producer`, and each time the id of that one entry
-             is returned. A connection that breaks is tried again, for about 3 s. Keys are
-             remembered for a day; on Redis 8.6 and newer, which does it by itself, only the
-             last 10,000 of each producer
+        key: an idempotency key that identifies this message, such as the order number
+             (default: None). Publishing again with the same key and the same
+             `message.producer` writes nothing and returns the id of the first entry.
+             With a key, transient connection errors are retried for about 3 s.
+             A key is remembered for one day; Redis 8.6 and newer remember the last 10,000
+             keys of each producer
         """
-        data = _bytes(message)
+        data = _serialize(message)
         if key is None:
             reply = self._redis.execute_command(*self._xadd, data)
         else:
             check_name("key", key)
             reply = Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), 6).call_with_retry(
                 lambda: self._add_once(message.producer, key, data),
-                lambda error: log.warning("%s, trying key %s again", error, key),
+                lambda error: log.warning("retrying key %s after an error: %s", key, error),
             )
         entry_id: str = reply.decode()
         log.info("wrote %s to %s", entry_id, self.stream)
         return entry_id
 
     def publish_many(self, messages: Iterable[Message], *, batch_size: int = 500) -> list[str]:
-        """Write any number of messages, `batch_size` in one round trip. Returns their ids.
+        """Write messages in order, in pipelined batches, and return their entry ids in order.
 
-        Only one batch is held in memory, besides the ids. Not a transaction: the entries
-        of other producers come between, and after an error the batches before it are
-        written, the one it happened in perhaps. An item that is not a Message raises
-        TypeError before any of its batch is written.
+        messages:   any iterable, also a generator; it is consumed as the writing proceeds
+        batch_size: messages to send in one packet (default: 500)
+
+        One batch is in flight while the next is packed, so at most two batches are in memory,
+        besides the returned ids. One connection stays open for the whole call: an iterable
+        that pauses for longer than the server's `timeout` setting loses it.
+
+        This is not a transaction, and nothing is retried. Other producers' entries may come
+        between. After an error, the stream holds the beginning of `messages`:
+
+        - An item that is not a Message raises TypeError, and an iterable may raise an error of
+          its own. All batches before that one are written, and nothing of that one.
+        - When the server refuses a write or the connection breaks, redis.ResponseError,
+          redis.ConnectionError or redis.TimeoutError is raised. The last two batches taken
+          from `messages` may have been written in full, in part or not at all, and so may
+          those of an interrupted call (KeyboardInterrupt). All batches before them are written.
         """
         check_positive("batch_size", batch_size)
-        rest = iter(messages)
+        source = iter(messages)
         entry_ids: list[str] = []
-        while batch := [_bytes(message) for message in islice(rest, batch_size)]:
-            replies = round_trip(self._redis, [(*self._xadd, data) for data in batch])
-            written = [entry_id.decode() for entry_id in replies]
+        with closing(CommandPipe(self._redis)) as pipe:
+            while True:
+                try:
+                    batch = [_serialize(message) for message in islice(source, batch_size)]
+                except Exception:
+                    self._receive_ids(pipe, leave=0)  # the batches before are still written
+                    raise
+                if not batch:
+                    entry_ids += self._receive_ids(pipe, leave=0)
+                    return entry_ids
+                pipe.send_each(self._xadd, batch)
+                entry_ids += self._receive_ids(pipe, leave=1)
+
+    def _receive_ids(self, pipe: CommandPipe, *, leave: int) -> list[str]:
+        """Return the ids of the oldest batches in flight, until `leave` batches remain."""
+        entry_ids: list[str] = []
+        while pipe.in_flight > leave:
+            written = [entry_id.decode() for entry_id in pipe.receive()]
             log.debug("wrote %d to %s: %s", len(written), self.stream, written)
             entry_ids += written
         return entry_ids
 
     def _add_once(self, producer: str, key: str, data: bytes) -> Any:
-        if self._remembers_keys is None:
-            self._remembers_keys = supports(self._redis, "XADD IDMP")
-            if self._remembers_keys:
-                self._remember_for_a_day()
-        if self._remembers_keys:
+        if self._server_remembers_keys is None:
+            self._server_remembers_keys = supports(self._redis, "XADD IDMP")
+            if self._server_remembers_keys:
+                self._remember_keys_for_a_day()
+        if self._server_remembers_keys:
             return self._redis.execute_command(
                 "XADD", self.stream, "IDMP", producer, key, *self._trim, "*", FIELD, data
             )
-        mark = f"{self.stream}:published:{producer}:{key}"
+        remembered = f"{self.stream}:published:{producer}:{key}"
         return self._redis.eval(
-            _ADD_ONCE, 2, self.stream, mark, REMEMBER_S, *self._trim, "*", FIELD, data
+            _ADD_ONCE, 2, self.stream, remembered, REMEMBER_S, *self._trim, "*", FIELD, data
         )
 
-    def _remember_for_a_day(self) -> None:
-        """Raise what the server remembers: by default it is 100 keys, for 100 s.
+    def _remember_keys_for_a_day(self) -> None:
+        """Raise the server's limits, which are 100 keys and 100 s by default.
 
-        Setting other values forgets all keys, setting the same ones does not. The stream
-        has to exist: https://redis.io/docs/latest/commands/xcfgset/
+        Different values make the server forget all keys; the same values do not. The stream
+        must exist: https://redis.io/docs/latest/commands/xcfgset/
         """
         pipeline = self._redis.pipeline()
         if not self._redis.exists(self.stream):
-            pipeline.xgroup_create(self.stream, _NOBODY, mkstream=True)
-            pipeline.xgroup_destroy(self.stream, _NOBODY)
+            pipeline.xgroup_create(self.stream, _PLACEHOLDER_GROUP, mkstream=True)
+            pipeline.xgroup_destroy(self.stream, _PLACEHOLDER_GROUP)
         pipeline.execute_command(
-            "XCFGSET", self.stream, "IDMP-DURATION", REMEMBER_S, "IDMP-MAXSIZE", _MOST_KEYS
+            "XCFGSET", self.stream, "IDMP-DURATION", REMEMBER_S, "IDMP-MAXSIZE", _MAX_KEYS
         )
         pipeline.execute()
 
 
-def _bytes(message: Message) -> bytes:
+def _serialize(message: Message) -> bytes:
     if not isinstance(message, Message):
-        raise TypeError(f"expected a Message, not {type(message).__name__}: {message!r:.80}")
+        raise TypeError(
+            f"expected a Message, not {type(message).__name__}: {message!r:.80}; "
+            "make one with Message(producer, content)"
+        )
     return message.to_bytes()

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as an event, so that a loop can end between two messages."""
+"""SIGTERM and SIGINT as an event that ends a loop between two messages."""
 
 import signal
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals() -> Iterator[ThreadEvent]:
-    """An event that SIGTERM or SIGINT (Ctrl-C) sets; only in the main thread.
+    """An event that SIGTERM and SIGINT (Ctrl-C) set while the block runs.
 
-    The second signal does what it did before: it ends the process wherever it is.
+    A second signal does what it would have done without this: usually it ends the process
+    at once. Only in the main thread, where Python handles signals; elsewhere ValueError.
     """
     stop = ThreadEvent()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -193,7 +193,7 @@ def test_a_worker_works_on_a_container(in_docker: Lab) -> None:
     ("asked", "said"),
     [
         (lambda: Lab("docker:redisflow/none:1"), "image redisflow/none:1.*docker pull"),
-        (lambda: Lab("docker", data_dir="here"), "data_dir='here': Docker keeps data in a vol"),
+        (lambda: Lab("docker", data_dir="here"), "data_dir='here' does not work with Docker"),
         (lambda: Lab("docker", port=70_000), "port 70000 cannot be used"),
     ],
 )
@@ -214,6 +214,6 @@ def test_an_image_without_a_server_is_named(altered: Callable[[str], str]) -> No
 def test_without_an_engine_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(
-        ServerError, match=r"(?s)docker: no Docker engine answers. Is Docker sta"
+        ServerError, match=r"(?s)docker: no Docker engine answers. Start Docker"
     ):
         Lab("docker")

@@ -19,7 +19,7 @@ from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
-from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.server.ports import pick_port
 from redisflow_lab.lab.waiting import wait_until
 from tools.matrix.guest import everything, furnish
 
@@ -128,7 +128,9 @@ def test_a_lab_that_is_garbage_collected_leaves_no_key(
 def test_a_foreign_server_is_neither_started_nor_killed(host: Lab, open_lab_at) -> None:
     guest = open_lab_at(url_of(host))
     for refused in (guest.server.kill, guest.server.start):
-        with pytest.raises(ServerError, match=r"\(your URL\) is not ours to"):
+        with pytest.raises(
+            ServerError, match=r"the lab does not (kill|start) .* \(your URL\): "
+        ):
             refused()
     assert host.redis.ping()
 
@@ -147,7 +149,7 @@ def test_settings_of_an_own_server_are_refused_and_not_ignored(
 ) -> None:
     monkeypatch.setenv("REDISFLOW_URL", url_of(host))
     monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
-    with pytest.raises(ServerError, match=r"names another one\. Add server='own'"):
+    with pytest.raises(ServerError, match=r"names a running one\. Write Lab\('own', "):
         Lab(**setting)  # type: ignore[arg-type]
 
 
@@ -182,20 +184,20 @@ def refusal(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_refused_password_is_explained(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(url_of(host, "learner:guess"), monkeypatch)
     assert re.search(
-        r"at 127\.0\.0\.1:\d+ refuses the user or password: .*WRONGPASS|invalid", said
+        r"at 127\.0\.0\.1:\d+ rejects the user or the password: .*WRONGPASS|invalid", said
     )
     assert "guess" not in said
 
 
 def test_a_missing_password_is_explained(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "asks for a password. Write it into" in refusal(url_of(host, ":"), monkeypatch)
+    assert "requires a password. Add it to" in refusal(url_of(host, ":"), monkeypatch)
 
 
 def test_a_missing_certificate_file_is_explained(
     host: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"{url_of(host, scheme='rediss')}?ssl_ca_certs=/nowhere/ca.pem"
-    assert "a file that REDISFLOW_URL names is not there" in refusal(url, monkeypatch)
+    assert "REDISFLOW_URL names a file that does not exist" in refusal(url, monkeypatch)
 
 
 def test_a_missing_socket_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +210,7 @@ def test_a_user_without_access_to_the_prefix_is_told_the_acl(
 ) -> None:
     host.redis.acl_setuser("learner", enabled=True, reset_keys=True, keys=["shop:*"])
     said = refusal(url_of(host), monkeypatch)
-    assert "allows this user too little" in said
+    assert "the user may not do enough" in said
     assert "~redisflow:* +@all -@dangerous" in said
 
 
@@ -217,7 +219,7 @@ def test_an_address_without_a_server_is_explained(
 ) -> None:
     host.server.kill()
     assert re.search(
-        "no server answers at .* Unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
+        "no server answers at .* unset REDISFLOW_URL", refusal(url_of(host), monkeypatch)
     )
 
 
@@ -233,7 +235,7 @@ def test_tls_to_a_server_without_tls_is_explained(
     host: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = refusal(url_of(host, scheme="rediss"), monkeypatch)
-    assert "A server without TLS is silent to rediss://" in said
+    assert "If the server does not use TLS, write redis:// instead" in said
 
 
 def test_plain_text_to_a_server_with_tls_is_explained(
@@ -241,14 +243,14 @@ def test_plain_text_to_a_server_with_tls_is_explained(
 ) -> None:
     with speaking_tls(address_of(host)["port"], tmp_path) as (port, _):
         said = refusal(f"redis://learner:{QUOTED}@localhost:{port}/0", monkeypatch)
-    assert "If it wants TLS, write rediss:// instead" in said
+    assert "If it uses TLS, write rediss:// instead" in said
 
 
 @pytest.mark.usefixtures("process_server")
 def test_a_server_of_a_cluster_is_refused(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    port = usable_port(None)
+    port = pick_port(None)
     with serving(host, tmp_path, f"port {port}", "cluster-enabled yes"):
         said = refusal(f"redis://127.0.0.1:{port}", monkeypatch)
     assert "part of a Redis Cluster" in said
@@ -258,7 +260,7 @@ def test_a_server_of_a_cluster_is_refused(
 def test_a_replica_is_refused(host: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host.redis.replicaof("127.0.0.1", 1)  # type: ignore[no-untyped-call]
     said = refusal(url_of(host), monkeypatch)
-    assert "is a replica and takes no writes. Name its primary" in said
+    assert "is a read-only replica. Name its primary" in said
 
 
 def test_a_malformed_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,15 +270,15 @@ def test_a_malformed_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis://localhost:port",
         "redis://learner:1234#5@localhost",  # else a part of the password would be a port
     ):
-        assert "is no Redis URL" in refusal(wrong, monkeypatch)
+        assert "is not a Redis URL" in refusal(wrong, monkeypatch)
 
 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("wings=yes", "has a wrong option: .*'wings'"),
-        ("protocol=9", "has a wrong option: .*must be"),
-        ("decode_responses=True", "sets decode_responses, .* Leave it out"),
+        ("wings=yes", "does not accept: .*'wings'"),
+        ("protocol=9", "does not accept: .*must be"),
+        ("decode_responses=True", "sets decode_responses, .* Remove that option"),
     ],
 )
 def test_a_url_option_that_has_no_effect_is_refused(
@@ -288,7 +290,10 @@ def test_a_url_option_that_has_no_effect_is_refused(
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("-ERR unknown command `HELLO`, with args", "is older than Redis 6.0; 7.0 is the old"),
+        (
+            "-ERR unknown command `HELLO`, with args",
+            "is older than Redis 6.0; the lab needs 7.0",
+        ),
         ("-LOADING Redis is loading the dataset", "is still loading its data. Try again"),
     ],
 )

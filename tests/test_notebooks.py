@@ -196,7 +196,7 @@ def test_a_chapter_that_needs_more_than_the_server_supports_is_not_rewritten(
     before = path.read_bytes()
     tool = [sys.executable, ROOT / "tools" / "execute_notebooks.py", path]
     done = subprocess.run(tool, capture_output=True, text=True, check=True)
-    assert re.search("skipped chapter.ipynb: .* lacks XNOSUCH", done.stdout)
+    assert re.search("skipped chapter.ipynb: .* does not support XNOSUCH", done.stdout)
     assert path.read_bytes() == before
 
 

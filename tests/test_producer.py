@@ -1,4 +1,4 @@
-"""The producer: ids, order, batches, and one try for each write."""
+"""The producer: ids, order, batches in flight, and no retry without a key."""
 
 import logging
 from collections.abc import Iterator
@@ -31,14 +31,39 @@ def test_publish_many_keeps_the_order_across_batches(lab: Lab, stream: str) -> N
     assert stored(lab.redis, stream) == [f"order {number}" for number in range(25)]
 
 
-def test_only_one_batch_is_taken_from_the_iterable_at_a_time(lab: Lab, stream: str) -> None:
+def test_many_batches_keep_the_order_and_the_ids(lab: Lab, stream: str) -> None:
+    ids = RedisStreamProducer(lab.redis, stream).publish_many(some(1_001), batch_size=7)
+    assert [found.decode() for found, _ in lab.redis.xrange(stream)] == ids
+    assert stored(lab.redis, stream) == [f"order {number}" for number in range(1_001)]
+
+
+def test_at_most_two_batches_are_taken_before_they_are_written(lab: Lab, stream: str) -> None:
     def watched() -> Iterator[Message]:
-        for number, message in enumerate(some(30)):
-            assert number - lab.redis.xlen(stream) < 10
+        for number, message in enumerate(some(50)):
+            assert number - lab.redis.xlen(stream) < 20
             yield message
 
     RedisStreamProducer(lab.redis, stream).publish_many(watched(), batch_size=10)
-    assert lab.redis.xlen(stream) == 30
+    assert lab.redis.xlen(stream) == 50
+
+
+def test_the_next_batch_is_taken_while_one_is_in_flight(own_lab: Lab) -> None:
+    """The server executes the first batch only after the second one was begun."""
+
+    def unpausing() -> Iterator[Message]:
+        yield from some(10)
+        own_lab.redis.client_unpause()
+        yield from some(10)
+
+    own_lab.redis.client_pause(60_000, all=False)
+    ids = RedisStreamProducer(own_lab.redis).publish_many(unpausing(), batch_size=10)
+    assert len(ids) == own_lab.redis.xlen("messages") == 20
+
+
+def test_a_health_check_does_not_read_the_reply_to_a_batch(lab: Lab, stream: str) -> None:
+    client = Redis(**address_of(lab), health_check_interval=1e-9)  # before each packet
+    ids = RedisStreamProducer(client, stream).publish_many(some(50), batch_size=10)
+    assert [found.decode() for found, _ in lab.redis.xrange(stream)] == ids
 
 
 def test_an_item_that_is_no_message_writes_nothing_of_its_batch(lab: Lab, stream: str) -> None:
@@ -85,7 +110,7 @@ def test_publish_many_without_messages_writes_nothing(lab: Lab, stream: str) -> 
     assert not lab.redis.exists(stream)
 
 
-def test_an_iterable_that_breaks_leaves_whole_batches(lab: Lab, stream: str) -> None:
+def test_an_iterable_that_raises_leaves_whole_batches(lab: Lab, stream: str) -> None:
     def breaking() -> Iterator[Message]:
         yield from some(25)
         raise OSError("the source broke")
@@ -93,6 +118,72 @@ def test_an_iterable_that_breaks_leaves_whole_batches(lab: Lab, stream: str) -> 
     with pytest.raises(OSError, match="the source broke"):
         RedisStreamProducer(lab.redis, stream).publish_many(breaking(), batch_size=10)
     assert stored(lab.redis, stream) == [f"order {number}" for number in range(20)]
+
+
+def test_a_batch_that_the_server_refuses_raises_and_ends_the_writing(
+    lab: Lab, stream: str
+) -> None:
+    taken = 0
+
+    def spoiling() -> Iterator[Message]:
+        nonlocal taken
+        for taken, message in enumerate(some(100), 1):
+            if taken == 35:  # of the fourth batch; the third is in flight
+                lab.redis.delete(stream)
+                lab.redis.set(stream, "not a stream")
+            yield message
+
+    producer = RedisStreamProducer(lab.redis, stream)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        producer.publish_many(spoiling(), batch_size=10)
+    assert taken <= 50  # the batch that was packed meanwhile, and no more
+    lab.redis.delete(stream)
+    ids = producer.publish_many(some(3))  # reads no reply of the call before
+    assert [found.decode() for found, _ in lab.redis.xrange(stream)] == ids
+
+
+def test_a_connection_cut_in_the_middle_leaves_the_beginning(lab: Lab, stream: str) -> None:
+    server = address_of(lab)
+    with losing_answers_to(b"order 15", server["host"], server["port"], times=1) as port:
+        producer = RedisStreamProducer(Redis(**{**server, "port": port}), stream)
+        with pytest.raises(redis.ConnectionError):
+            producer.publish_many(some(100), batch_size=10)
+        # The second batch has lost its answer; the third was on its way when that happened.
+        assert lab.redis.xlen(stream) in (20, 30)
+        producer.publish_many(some(1))
+    contents = stored(lab.redis, stream)
+    assert contents == [*(f"order {number}" for number in range(len(contents) - 1)), "order 0"]
+
+
+def test_an_error_of_the_iterable_waits_until_earlier_batches_are_written(
+    own_lab: Lab,
+) -> None:
+    def breaking() -> Iterator[Message]:
+        yield from some(10)
+        raise OSError("the source broke")
+
+    own_lab.redis.client_pause(300, all=False)  # milliseconds, in which nothing is written
+    with pytest.raises(OSError, match="the source broke"):
+        RedisStreamProducer(own_lab.redis).publish_many(breaking(), batch_size=10)
+    assert own_lab.redis.xlen("messages") == 10
+
+
+def test_an_interrupt_does_not_leave_replies_for_the_next_call(own_lab: Lab) -> None:
+    def interrupted() -> Iterator[Message]:
+        yield from some(10)
+        raise KeyboardInterrupt
+
+    def unpausing() -> Iterator[Message]:
+        own_lab.redis.client_unpause()  # now the first call is answered, if anything reads it
+        yield from some(3)
+
+    producer = RedisStreamProducer(own_lab.redis)
+    own_lab.redis.client_pause(60_000, all=False)
+    with pytest.raises(KeyboardInterrupt):
+        producer.publish_many(interrupted(), batch_size=10)
+    ids = producer.publish_many(unpausing())
+    written = [found.decode() for found, _ in own_lab.redis.xrange("messages")]
+    assert written[-3:] == ids
 
 
 @pytest.mark.parametrize("item", [b"x", None, ("web", "x")])

@@ -80,7 +80,7 @@ def test_pending_entries_are_ordered_by_id_up_to_a_limit(lab: Lab, stream: str) 
     table = lab.pending(stream)
     assert list(table["entry_id"]) == ["1-0", "2-0", "3-0", "4-0"]
     assert list(table["consumer"]) == ["alice", "alice", "bob", "bob"]
-    assert len(pending_table(lab.redis, stream, "billing", most=3)) == 3
+    assert len(pending_table(lab.redis, stream, "billing", limit=3)) == 3
 
 
 def test_deliveries_count_each_read_of_an_entry(lab: Lab, stream: str) -> None:

@@ -1,11 +1,11 @@
-"""Execute the chapters in place and normalise them, so that a diff shows changed lessons only.
+"""Execute the chapters in place and normalise them, so that a diff shows only real changes.
 
     python tools/execute_notebooks.py [notebooks/01_produce.ipynb ...]
 
 A cell whose source did not change keeps its stored outputs if the new ones differ only in
-what notebooks/sanitize.cfg lets nbval overlook, or in the pixels of a picture. Clear a
-cell's outputs to have its picture drawn anew. A chapter that needs more than the server has
-stays as it is.
+what notebooks/sanitize.cfg makes nbval ignore, or in the pixels of a picture. To redraw the
+picture of a cell, clear its outputs first. A chapter that needs a command which the server
+does not support is skipped.
 """
 
 import configparser
@@ -31,7 +31,7 @@ METADATA = {
 
 
 def rules() -> list[tuple[re.Pattern[str], str]]:
-    """The sanitizer's rules, in order: what to look for and what to write instead."""
+    """The rules of the sanitizer in their order: a pattern and its replacement."""
     parser = configparser.RawConfigParser()
     parser.read(NOTEBOOKS / "sanitize.cfg")
     return [
@@ -40,13 +40,13 @@ def rules() -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
-def overlooked(cell: NotebookNode) -> bool:
-    """Whether nbval compares nothing of this cell: a live view."""
+def ignored(cell: NotebookNode) -> bool:
+    """Whether nbval ignores the outputs of this cell, such as a live view."""
     return "nbval-ignore-output" in cell.metadata.get("tags", [])
 
 
 def compared(outputs: list[NotebookNode]) -> list[object]:
-    """What nbval compares of these outputs."""
+    """The part of these outputs that nbval compares."""
     shown: list[object] = []
     for output in outputs:
         data = output.get("data", {"text": output.get("text", "")})
@@ -61,7 +61,7 @@ def compared(outputs: list[NotebookNode]) -> list[object]:
 
 
 def normalise(notebook: NotebookNode) -> None:
-    """Keep what a reader sees, and nothing that depends on who executed it."""
+    """Keep what a reader sees, and nothing that depends on the machine that executed it."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
@@ -88,7 +88,7 @@ def execute(path: Path) -> None:
     normalise(notebook)
     for cell in notebook.cells:
         kept = before.get((cell.get("id"), cell.source))
-        if kept and (overlooked(cell) or compared(kept) == compared(cell.outputs)):
+        if kept and (ignored(cell) or compared(kept) == compared(cell.outputs)):
             cell.outputs = kept
             for output in kept:
                 if output.output_type == "execute_result":

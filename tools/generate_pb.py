@@ -1,4 +1,4 @@
-"""Generate the Python modules of every schema below proto/ into the folder named.
+"""Generate the Python modules of every schema below proto/ into a folder.
 
 python tools/generate_pb.py redisflow_lab/pb
 """
@@ -17,7 +17,7 @@ def generate(target: Path) -> None:
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     options = [f"-I{PROTO}", f"-I{well_known}", f"--python_out={target}", f"--pyi_out={target}"]
     if protoc.main(["protoc", *options, *schemas]) != 0:
-        sys.exit("protoc refused a schema; it said why above")
+        sys.exit("protoc rejected a schema; its own message is above")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Checks of arguments: each refuses with a sentence that names the value and the way out."""
+"""Argument checks. Each raises with a sentence that names the value and what to do."""
 
 import inspect
 import re
 
 
 def check_name(what: str, value: str) -> str:
-    """`value`, if it can name a stream, group or consumer."""
+    """`value`, if it is a str that is not blank: the name of a stream, group or consumer."""
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}: {value!r}")
     if not value.strip():
@@ -14,14 +14,14 @@ def check_name(what: str, value: str) -> str:
 
 
 def check_entry_id(what: str, value: str) -> str:
-    """`value`, if it is a whole entry id: "5" alone would mean any entry of millisecond 5."""
+    """`value`, if it is a complete entry id: to Redis, "5" would be all of millisecond 5."""
     if not isinstance(value, str) or not re.fullmatch(r"\d+-\d+", value):
         raise ValueError(f"{what} must be an entry id like '1730671200000-0', not {value!r}")
     return value
 
 
 def check_positive(what: str, value: int) -> int:
-    """`value`, if it is a whole number of at least 1."""
+    """`value`, if it is an int of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}: {value!r}")
     if value < 1:
@@ -29,15 +29,27 @@ def check_positive(what: str, value: int) -> int:
     return value
 
 
+def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
+    """How long after a delivery a handler may still start without a renewal, in seconds."""
+    if max_handler_ms is None:
+        max_handler_ms = min_idle_ms // 2
+    elif check_positive("max_handler_ms", max_handler_ms) >= min_idle_ms:
+        raise ValueError(
+            f"max_handler_ms is {max_handler_ms}, not below min_idle_ms, {min_idle_ms}: other "
+            "consumers would claim messages that are still being handled"
+        )
+    return (min_idle_ms - max_handler_ms) / 1_000
+
+
 def check_handler(handler: object) -> None:
-    """Refuse what cannot be called with a delivery, and what would only return a coroutine."""
+    """Raise TypeError if it cannot be called with a delivery, or is a coroutine function."""
     if not callable(handler):
         raise TypeError(f"handler must be callable, not {type(handler).__name__}: {handler!r}")
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         type(handler).__call__
     ):
         raise TypeError(
-            f"handler is asynchronous: {handler!r}; nobody would await it. "
+            f"handler is asynchronous: {handler!r}; its coroutine would never run. "
             "Wrap it: lambda delivery: asyncio.run(handler(delivery))"
         )
     try:

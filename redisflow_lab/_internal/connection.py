@@ -1,4 +1,4 @@
-"""The one client configuration that the producer and the consumer use."""
+"""The client configuration that the producer and the consumer use."""
 
 from typing import Any
 
@@ -6,24 +6,26 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-REPLY_MARGIN_S = 5.0
-"""How long an answer may take beyond the time a command blocks on the server, seconds."""
+from redisflow_lab._internal.wire import ReplyParser
 
-# What redis-py's pool adds to its own settings. Maintenance notifications need RESP3.
+REPLY_MARGIN_S = 5.0
+"""How long a reply may take, beyond the time a command blocks on the server; seconds."""
+
+# Settings that redis-py's pool has added for itself. Maintenance notifications need RESP3.
 _POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
 
 
 def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
-    """A client of its own, to the server and with the credentials of `redis`.
+    """A new client with the address and credentials of `redis`, and its own connections.
 
-    Whatever `redis` was made with, the new client
+    However `redis` was configured, the new client
 
     - never retries a command. redis-py tries ten times by default, writes too: an XADD
       whose reply was lost is written twice, and an XREADGROUP whose reply was lost leaves
       entries pending that nobody saw.
     - waits longer for a reply (`block_ms` + 5 s) than the server blocks. The default of
       5 s turns a longer BLOCK into an error, or into silent retries.
-    - returns bytes, in the shape of RESP2. A protobuf is not text.
+    - returns bytes, in the reply shapes of RESP2. A protobuf is not text.
 
     Raises TypeError if `redis` is not a synchronous client of one server.
     """
@@ -43,13 +45,12 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
         retry_on_error=[],
         socket_timeout=block_ms / 1_000 + REPLY_MARGIN_S,
         decode_responses=False,
+        parser_class=ReplyParser,
         protocol=2,
         legacy_responses=True,
     )
     pool = ConnectionPool(connection_class=given.connection_class, **settings)
     client = Redis.from_pool(pool)
-    # redis-py would build a dict for every entry: slow, and a field that is there twice
-    # would be lost. With JUSTID it also drops the cursor of XAUTOCLAIM.
-    for command in ("XREADGROUP", "XRANGE", "XCLAIM", "XAUTOCLAIM"):
-        client.set_response_callback(command, lambda reply, **_: reply)
+    # redis-py would build a dict for every entry, in which a field that is there twice is lost.
+    client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client

@@ -1,4 +1,4 @@
-"""Many commands in one packet, without what redis-py does around each of them."""
+"""Pipelining for the hot paths: commands sent in one packet, replies read later."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -7,63 +7,96 @@ from typing import Any
 
 from hiredis import pack_command
 from redis import Redis
+from redis.connection import DefaultParser
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 Command = tuple[str | bytes | int, ...]
 
 
+class ReplyParser(DefaultParser):  # type: ignore[misc, valid-type]  # a variable
+    """redis-py's parser, which also lets its connection read a reply with nothing around it.
+
+    `Connection.read_response` costs more for each reply than parsing the reply does. That is
+    lost in a round trip, but not in a batch of 500 short replies. `make bench` shows the
+    gain, together with that of `CommandPipe.send_each`, as "packing and parsing".
+    """
+
+    def on_connect(self, connection: Any) -> None:
+        super().on_connect(connection)
+        connection.read_reply = self.read_response
+
+
 class CommandPipe:
     """A connection for commands whose replies are read later, in the order they were sent.
 
-    Does what `redis.pipeline(transaction=False)` does, without an object for each command
-    and a callback for each reply (half the time), and in two halves, so that other work is
-    done while the server answers. It is no transaction.
+    It does what `redis.pipeline(transaction=False)` does in half the time, because it makes
+    no object for each command and calls no callback for each reply. Sending and receiving
+    are two calls, so that the caller can work while the server does. It is not a transaction.
 
-    The connection is its own until `close`, which the caller owes in every case; `redis` can
-    be used meanwhile. Each method raises redis.ConnectionError or redis.TimeoutError: then
-    the server may have carried out the commands that are unanswered, or not.
+    redis: a client from `connection.stream_client`
+
+    The pipe owns its connection until `close`, which its user must call in every case;
+    `redis` can be used in the meantime. Each method raises redis.ConnectionError or
+    redis.TimeoutError; the server may or may not have executed the unanswered commands then.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
-        self._connection = self._pool.get_connection()
-        self._unanswered: deque[int] = deque()  # how many commands each `send` sent
+        self._connection: Any = self._pool.get_connection()  # has `read_reply`: ReplyParser
+        self._unanswered: deque[int] = deque()  # the number of commands in each packet
 
     def send(self, commands: Iterable[Command]) -> None:
         """Send these commands in one packet."""
-        # hiredis says that a command is a tuple of one; it takes any.
-        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
+        # hiredis declares a tuple of one item, and takes a tuple of any length.
+        self._send([pack_command(command) for command in commands])  # type: ignore[arg-type]
+
+    def send_each(self, command: Command, arguments: Iterable[bytes]) -> None:
+        """Send `command` once for each argument, which becomes its last; all in one packet.
+
+        Five times as fast as packing each command anew: all but the last argument is packed
+        once. https://redis.io/docs/latest/develop/reference/protocol-spec/#bulk-strings
+        """
+        start = pack_command((*command, b"")).removesuffix(b"0\r\n\r\n")  # type: ignore[arg-type]
+        self._send([b"%b%d\r\n%b\r\n" % (start, len(last), last) for last in arguments])
+
+    def _send(self, packed: list[bytes]) -> None:
+        # A health check sends PING, and would take the oldest unread reply for the answer.
+        check_health = not self._unanswered
         self._unanswered.append(len(packed))
-        self._connection.send_packed_command([b"".join(packed)])
+        self._connection.send_packed_command([b"".join(packed)], check_health=check_health)
 
     def receive(self) -> list[Any]:
-        """The replies to the oldest `send` that has none yet, as Redis answers them.
+        """Return the replies to the oldest packet that has none yet, as Redis sent them.
 
-        Raises the first error reply among them.
+        Raises the first error among them, after all of them have been read.
         """
-        replies = [self._reply() for _ in range(self._unanswered[0])]
+        read = self._connection.read_reply
+        try:
+            replies = [read() for _ in range(self._unanswered[0])]
+        except OSError as error:
+            raise RedisConnectionError(f"connection lost while reading: {error}") from error
         self._unanswered.popleft()
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
 
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except ResponseError as error:
-            return error
+    @property
+    def in_flight(self) -> int:
+        """The number of packets whose replies have not been received."""
+        return len(self._unanswered)
 
     def close(self) -> None:
-        """Give the connection back, and discard the replies that were not read."""
+        """Return the connection to its pool; discard the replies that were not received."""
         if self._unanswered:
-            self._connection.disconnect()  # or the next command would read them
+            self._connection.disconnect()  # the next user would read them as its own
             self._unanswered.clear()
         self._pool.release(self._connection)
 
 
 def round_trip(redis: Redis, commands: Iterable[Command]) -> list[Any]:
-    """Send all commands, then read all replies; see `CommandPipe`."""
+    """Send all commands, then return all replies; see `CommandPipe`."""
     with closing(CommandPipe(redis)) as pipe:
         pipe.send(commands)
         return pipe.receive()

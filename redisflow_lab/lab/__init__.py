@@ -1,12 +1,12 @@
-"""The laboratory: a server to break, consumers to kill, and views of what Redis remembers.
+"""The laboratory: a Redis server to kill, consumers that crash on demand, and tables and plots.
 
-- `laboratory`  `Lab`, the one object a notebook needs
-- `server`      get a Redis: on PATH, bundled, in Docker, or yours; kill it, restart it
-- `workers`     consumers as real processes, which die at a chosen instruction
-- `views`       tables, plots, the live view
-- `schema`      compare two versions of a protobuf schema
-- `chapters`    what a notebook needs of its server
-- `process`, `waiting`, `prefix`: child processes, waiting for a state, names on a shared server
+- `laboratory`  `Lab`, the one object that a notebook needs
+- `server`      finds or starts a Redis: yours, on PATH, bundled or in Docker
+- `workers`     consumers in their own processes, which crash at a chosen point
+- `views`       tables, plots and the live view
+- `schema`      compares two versions of a protobuf message
+- `chapters`    reads what a notebook needs of its server
+- `process`, `waiting`, `prefix`: child processes, waiting for a state, keys on a shared server
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ __all__ = ["Lab"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for: a worker process imports this package too, and starts in
-    # a fifth of the time without pandas and matplotlib.
+    # Imported on first use: each worker process imports this package, and starts five times
+    # faster without pandas and matplotlib.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from redisflow_lab.lab import laboratory

@@ -1,4 +1,4 @@
-"""What a chapter needs of its server, and whether the server at hand has it."""
+"""Which server features a chapter needs, and whether to skip it on this server."""
 
 import ast
 import io
@@ -12,15 +12,15 @@ from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 from redisflow_lab.lab.server import ServerError
 
 
-def needs_of(path: Path) -> list[str]:
-    """What the first code cell of a chapter asks for: the `needs` of its `Lab(...)`.
+def read_needs(path: Path) -> list[str]:
+    """The `needs` of `Lab(...)` in the first code cell of a notebook.
 
-    Nothing where they cannot be read: a learner's cell may be anything, and says so when run.
+    Empty if the cell has none, or is not valid Python: then running it shows the error.
     """
     cells = nbformat.read(path, as_version=4).cells
     first = next((cell.source for cell in cells if cell.cell_type == "code"), "")
     try:
-        plain = TransformerManager().transform_cell(first)  # it may begin with %magic
+        plain = TransformerManager().transform_cell(first)  # handles %magic
         return [
             need
             for call in ast.walk(ast.parse(plain))
@@ -34,14 +34,14 @@ def needs_of(path: Path) -> list[str]:
 
 
 def reason_to_skip(path: Path) -> str | None:
-    """What the first cell of the chapter would say, where it stops there.
+    """Why this notebook cannot run on the current server; None if it can.
 
-    None as well where no server can be had: the chapter is run, and says that itself.
+    Also None if no server is available at all: then its first cell raises that error.
     """
-    needs = needs_of(path)
+    needs = read_needs(path)
     try:
         if needs:
-            with redirect_stdout(io.StringIO()):  # which server it got is of no interest
+            with redirect_stdout(io.StringIO()):  # Lab prints which server it uses
                 Lab(needs=needs).close()
     except MissingCapabilityError as reason:
         return str(reason)

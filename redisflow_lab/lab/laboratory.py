@@ -1,4 +1,4 @@
-"""Lab: the one object a notebook needs."""
+"""Lab: the one object that a notebook needs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,7 +13,7 @@ from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.process import PrivateFolder
 from redisflow_lab.lab.server import Server, ServerError, open_server
-from redisflow_lab.lab.views.live import Watch, watching
+from redisflow_lab.lab.views.live import Watch, watch_stream
 from redisflow_lab.lab.views.plots import Picture, timeline_plot
 from redisflow_lab.lab.views.tables import (
     Table,
@@ -27,30 +27,38 @@ from redisflow_lab.lab.views.tables import (
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.lab.workers.worker import Worker
 
-_WHERE_TO_FIND_IT = (
-    "This chapter needs Redis 8.10. End JupyterLab, and start it on one: "
-    "REDISFLOW_SERVER=docker make lab. Without Docker: make redis8, which says how to go on"
+_HOW_TO_GET_IT = (
+    "Stop JupyterLab, and start it on Redis 8.10: REDISFLOW_SERVER=docker make lab. Without "
+    "Docker, run make redis8, which prints the next command"
 )
 
 
 class MissingCapabilityError(ServerError):
-    """The server cannot do what is needed. The text names the shortest way to one that can."""
+    """The server does not support what is needed. The text says how to get one that does."""
 
 
 class Lab:
-    """A server of your own, and everything to look at it and to break it.
+    """A Redis server for experiments, with tools to break it and to look inside.
 
-    server:     "path", "bundled", "docker", or "docker:" and an image; "own" for the first of
-                them that can be had; None for the one that REDISFLOW_SERVER or REDISFLOW_URL
-                names, or else an own one
-    needs:      what the server must be able to do: commands, "XACKDEL", and options of
-                commands, "XREADGROUP CLAIM"
-    appendonly: keep an append-only file; False leaves the server only its snapshots
-    port:       None takes a free one; name one to connect with redis-cli
-    data_dir:   None takes a private folder, removed in the end; a folder you name is kept
+    server:     "path" (redis-server on PATH), "bundled", "docker" or "docker:IMAGE"; "own"
+                for the first of these that is available. None (default) uses the server that
+                REDISFLOW_SERVER or REDISFLOW_URL names, and "own" if neither is set
+    needs:      commands and options that the server must support, such as "XACKDEL" or
+                "XREADGROUP CLAIM"
+    appendonly: keep an append-only file (default); False leaves only RDB snapshots
+    port:       port on 127.0.0.1; None (default) picks a free one. Choose one to connect with
+                redis-cli
+    data_dir:   folder for the server's data, which is kept. None (default) uses a private
+                folder, which is removed on `close`
 
-    Prints in one line which server it got. Nothing it starts outlives the kernel.
-    Raises ServerError if no server can be had, MissingCapabilityError if it lacks a need.
+    The last three configure a server that the lab starts; with a server that REDISFLOW_URL
+    names they raise ServerError.
+
+    `redis` is a client of the server, `server` the server to `kill` and `start`.
+
+    Prints one line that says which server it uses. Everything that it starts ends with
+    `close` or with the kernel, even if the kernel is killed. Raises ServerError if no server
+    is available, and MissingCapabilityError if the server lacks one of `needs`.
     """
 
     def __init__(
@@ -62,13 +70,14 @@ class Lab:
         port: int | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
-        if isinstance(needs, str):  # a sequence of names as well, of one letter each
-            raise TypeError(f"needs must be a list of names, not {needs!r}")
+        if isinstance(needs, str):  # a str is a sequence too, of one-letter names
+            raise TypeError(f"needs must be a list of names, not {needs!r}: write [{needs!r}]")
         try:
             self._folder = PrivateFolder()
         except OSError as error:
             raise ServerError(
-                f"no folder for the lab: {error}. Set TMPDIR to one you may write"
+                f"cannot create a temporary folder for the lab: {error}. "
+                "Set TMPDIR to a folder that you can write to"
             ) from None
         self._workers: list[Worker] = []
         try:
@@ -86,7 +95,8 @@ class Lab:
         if missing := unsupported(self.redis, needs):
             self.close()
             raise MissingCapabilityError(
-                f"{_WHERE_TO_FIND_IT}. {self.server.label} lacks {', '.join(missing)}."
+                f"This chapter needs Redis 8.10: {self.server.label} does not support "
+                f"{', '.join(missing)}. {_HOW_TO_GET_IT}."
             )
         print(f"The lab runs on {self.server.label}.")
 
@@ -94,7 +104,7 @@ class Lab:
         return f"<Lab on {self.server!r}>"
 
     def key(self, name: str) -> str:
-        """The key for `name`: itself on an own server, below our prefix on a foreign one."""
+        """The key to use for `name`: with the lab's prefix on a shared server, else `name`."""
         return self.server.prefix + name
 
     def worker(
@@ -111,12 +121,16 @@ class Lab:
         min_idle_ms: int = 60_000,
         max_deliveries: int = 5,
     ) -> Worker:
-        """Start a consumer in a process of its own; see `worker.Worker`.
+        """Start a consumer in its own process; see `worker.Worker`.
 
-        crash: where the process kills itself, the `after`th time it gets there: "after-claim",
-               "after-delivery", "before-ack", "after-ack", "after-failure" or
-               "after-dead-letter"; None to live on
-        batch, ack_every, min_idle_ms, max_deliveries: as of `RedisStreamConsumer`
+        name:    consumer name; None for a random one
+        handler: called with each `Delivery`. It may use functions, plain values and Redis
+                 clients of the notebook; they are copied into the process
+        crash:   where the process kills itself: "after-claim", "after-delivery",
+                 "before-ack", "after-ack", "after-failure" or "after-dead-letter". None
+                 (default): it does not
+        after:   crash when that point is reached for the `after`th time
+        batch, ack_every, min_idle_ms, max_deliveries: see `RedisStreamConsumer`
         """
         worker = Worker(
             self.redis,
@@ -140,49 +154,53 @@ class Lab:
     def wait_until(
         self, state: Callable[[], object], what: str = "the state", *, timeout_s: float = 10.0
     ) -> None:
-        """Return as soon as `state()` is true. Raises TimeoutError after `timeout_s`."""
+        """Return as soon as `state()` is true. Raises TimeoutError after `timeout_s` seconds.
+
+        what: completes the error message "waited 10 s for ..."
+        """
         wait_until(state, what, timeout_s=timeout_s)
 
     def stream(self, stream: str = "orders") -> Table:
-        """XINFO STREAM; see `tables.stream_table`."""
+        """XINFO STREAM as a table; see `tables.stream_table` for its columns."""
         return stream_table(self.redis, stream)
 
     def groups(self, stream: str = "orders") -> Table:
-        """XINFO GROUPS; see `tables.groups_table`."""
+        """XINFO GROUPS as a table; see `tables.groups_table` for its columns."""
         return groups_table(self.redis, stream)
 
     def consumers(self, stream: str = "orders", group: str = "billing") -> Table:
-        """XINFO CONSUMERS; see `tables.consumers_table`."""
+        """XINFO CONSUMERS as a table; see `tables.consumers_table` for its columns."""
         return consumers_table(self.redis, stream, group)
 
     def pending(self, stream: str = "orders", group: str = "billing") -> Table:
-        """XPENDING; see `tables.pending_table`."""
+        """XPENDING as a table; see `tables.pending_table` for its columns."""
         return pending_table(self.redis, stream, group)
 
     def dead_letters(self, stream: str = "orders") -> Table:
-        """What was given up; see `tables.dead_letters_table`."""
+        """The dead letters of a stream; see `tables.dead_letters_table` for the columns."""
         return dead_letters_table(self.redis, stream)
 
     def watch(self, stream: str = "orders") -> AbstractContextManager[Watch]:
-        """Tables and a lag plot that update in place while the block runs.
+        """Show tables and a lag plot of a stream, updated in place while the block runs.
 
-        with lab.watch("orders") as watch: ... Afterwards `watch.samples` is a DataFrame and
-        `watch.plot()` the settled picture.
+        `with lab.watch("orders") as watch: ...` Afterwards, `watch.samples` is a DataFrame of
+        what was measured and `watch.plot()` the final plot.
         """
-        return watching(self.server.connect(), stream)
+        return watch_stream(self.server.connect(), stream)
 
     @contextmanager
     def change(self, stream: str = "orders", group: str = "billing") -> Iterator[Table]:
-        """A table of what the block changed: measure, was, now, change (of numbers).
+        """A table of what the block changed, filled when the block ends.
 
-        Measures: length, last delivered id, lag, pending, deliveries of pending (of all
-        that is pending, summed). The table is filled when the block ends.
+        One row per measure: length, last delivered id, lag, pending, and deliveries of
+        pending (the delivery counts of all pending entries, added up). Columns: measure, was,
+        now, change (empty if the values are not numbers).
         """
         table = Table(columns=["measure", "was", "now", "change"])
         table.attrs["caption"] = f"what changed for {group} on {without_prefix(stream)}"
-        was = self._measures(stream, group)
+        was = self._measure(stream, group)
         yield table
-        now = self._measures(stream, group)
+        now = self._measure(stream, group)
         for measure, before in was.items():
             after = now[measure]
             delta = (
@@ -193,9 +211,9 @@ class Lab:
             table.loc[len(table)] = [measure, str(before), str(after), delta.replace("+0", "0")]
 
     def timeline(self, *workers: Worker) -> Picture:
-        """The delivery timeline of these workers; a cross where one died by SIGKILL."""
+        """The delivery timeline of these workers; a cross where a signal killed one."""
         events = pd.concat([worker.events for worker in workers], ignore_index=True)
-        # A death is a moment after the last that the process could report.
+        # Drawn just after the last event that the process reported.
         deaths = [
             (str(last["consumer"]), float(last["at"]) + 1e-9)
             for worker in workers
@@ -205,7 +223,7 @@ class Lab:
         return timeline_plot(events.sort_values("at", kind="stable"), deaths)
 
     def close(self) -> None:
-        """End the workers and the server, and remove what they kept."""
+        """Kill the workers, stop the server, and remove the lab's keys and temporary files."""
         for worker in self._workers:
             worker.kill()
         try:
@@ -213,7 +231,7 @@ class Lab:
         finally:
             self._folder.remove()
 
-    def _measures(self, stream: str, group: str) -> dict[str, Any]:
+    def _measure(self, stream: str, group: str) -> dict[str, Any]:
         length = self.redis.xlen(stream)
         pending = pending_table(self.redis, stream, group)
         groups = {row["name"].decode(): row for row in self.redis.xinfo_groups(stream)}
@@ -223,5 +241,5 @@ class Lab:
             "last delivered id": row["last-delivered-id"].decode(),
             "lag": known_lag(row["lag"], length),
             "pending": row["pending"],
-            "deliveries of pending": sum(map(int, pending["deliveries"])),  # may pass 64 bits
+            "deliveries of pending": sum(map(int, pending["deliveries"])),  # may exceed 64 bits
         }

@@ -1,4 +1,4 @@
-"""The names of our keys on a server that is not ours."""
+"""The prefix of the lab's keys on a shared server."""
 
 import re
 import secrets
@@ -7,10 +7,10 @@ _FORM = re.compile(r"^redisflow:[0-9a-f]{8}:")
 
 
 def new_prefix() -> str:
-    """What the names of one lab's keys begin with, such as "redisflow:1f0c63d2:"."""
+    """A prefix for the keys of one lab, with a random part: "redisflow:1f0c63d2:"."""
     return f"redisflow:{secrets.token_hex(4)}:"
 
 
 def without_prefix(key: str) -> str:
-    """The name as a reader knows it: the same on every server."""
+    """`key` without such a prefix, so that tables show the same name on each server."""
     return _FORM.sub("", key)

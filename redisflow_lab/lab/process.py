@@ -1,4 +1,4 @@
-"""Child processes and folders that never outlive this process, however it ends."""
+"""Child processes and folders that never outlive this process, even if it is killed."""
 
 import shutil
 import signal
@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import finalize
 
-# The shell becomes the program (exec), so its pid and exit status are the program's own.
-# Before that it leaves a guard behind, which reads from a pipe that only this process
-# holds open. A line says that the program was waited for. The end of the file says that
-# this process is gone, by whatever cause: then the guard kills the program, also a
-# stopped one.
+# The shell replaces itself with the program (exec), so pid and exit status are the program's.
+# Before that it starts a guard, which reads from a pipe whose other end only this process
+# holds. A line means that this process has waited for the program, so the guard exits. End
+# of file means that this process is gone, for whatever reason: the guard kills the program,
+# which works on a stopped program, too.
 _GUARDED = """
 exec 3<&0 </dev/null
 (
@@ -25,7 +25,7 @@ exec 3<&-
 exec "$@"
 """
 
-# The same for a folder. The second try is for a program that was still writing there.
+# The same for a folder. A program that still writes there can make the first rm fail.
 _GUARDED_FOLDER = """
 trap '' INT TERM HUP
 read -r _
@@ -34,15 +34,15 @@ rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 
 
 class Child:
-    """A running program. Ends with this object, with `kill`, or with this process.
+    """A running program. It is killed when this object or this process goes away.
 
     command:  the program and its arguments
-    cwd:      its working folder
-    log:      a file that takes what it prints
-    pass_fds: file descriptors it inherits
+    cwd:      its working directory
+    log:      a file to which its output and errors are appended
+    pass_fds: file descriptors that it inherits
 
-    It has a session of its own: interrupting a cell does not reach it. Works on Linux and
-    macOS; needs only /bin/sh.
+    It runs in a session of its own: Ctrl-C, or interrupting a cell, does not reach it. Works
+    on Linux and macOS; needs only /bin/sh.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Child:
             )
         self.pid = self._process.pid
         assert self._process.stdin is not None
-        # Popen keeps itself, and the pipe, while its process runs.
+        # Popen keeps a reference to itself, and so to the pipe, while its process runs.
         finalize(self, self._process.stdin.close)
 
     @property
@@ -74,18 +74,18 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """None while it runs; then its exit code, or minus the signal that ended it."""
+        """None while it runs; then its exit code, or minus the number of the fatal signal."""
         status = self._process.poll()
         if status is not None:
             self._dismiss_guard()
         return status
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal. Nothing happens if it has ended."""
+        """Send a signal. Does nothing if the program has ended."""
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL it, and wait until it is gone."""
+        """Send SIGKILL, and wait for the end."""
         self._process.kill()
         self._process.wait()
         self._dismiss_guard()
@@ -93,15 +93,17 @@ class Child:
     def _dismiss_guard(self) -> None:
         lifeline = self._process.stdin
         if lifeline is not None and not lifeline.closed:
-            with suppress(BrokenPipeError):  # it was killed before it left a guard
+            with suppress(BrokenPipeError):  # killed before the guard started
                 lifeline.write(b"\n")
                 lifeline.close()
 
 
 class PrivateFolder:
-    """A new folder that only its owner may enter (0700), removed with `remove` or this process.
+    """A new temporary folder with mode 0700, removed by `remove` or with this process.
 
-    Raises OSError where TMPDIR cannot be written.
+    path: the folder
+
+    Raises OSError if TMPDIR is not writable.
     """
 
     def __init__(self) -> None:
@@ -114,7 +116,7 @@ class PrivateFolder:
         )
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder and everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
         assert self._guard.stdin is not None
         self._guard.stdin.close()

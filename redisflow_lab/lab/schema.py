@@ -1,4 +1,4 @@
-"""Two versions of one schema, side by side: compile them, and find what would break."""
+"""Compile two versions of a protobuf message and find incompatible changes."""
 
 import subprocess
 import sys
@@ -17,14 +17,16 @@ from google.protobuf.message import Message as ProtobufMessage
 
 
 class SchemaError(ValueError):
-    """protoc refused a schema. The text is what it said."""
+    """protoc does not accept a schema. The text is protoc's own error, with the line."""
 
 
 def compile_proto(text: str) -> type[ProtobufMessage]:
-    """The class of the first message in this .proto text, made by protoc.
+    """Compile a .proto text, and return the class of its first message.
 
-    Each text gets a descriptor pool of its own, because one pool holds only one version
-    of a name. Raises SchemaError if protoc refuses the text.
+    Each call uses a new descriptor pool, so that two versions of a message can exist in one
+    process: a pool holds only one definition of a name.
+
+    Raises SchemaError if protoc does not accept the text, or if it declares no message.
     """
     with TemporaryDirectory() as folder:
         Path(folder, "schema.proto").write_text(text, encoding="utf-8")
@@ -41,35 +43,38 @@ def compile_proto(text: str) -> type[ProtobufMessage]:
         pool.Add(file)
     file = compiled.file[-1]
     if not file.message_type:
-        raise SchemaError("the text declares no message")
+        raise SchemaError("the text declares no message; add one: message Order { ... }")
     name = ".".join(filter(None, [file.package, file.message_type[0].name]))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
 def breaking_changes(old: Descriptor, new: Descriptor) -> list[str]:
-    """What a reader of `new` would get wrong in bytes written under `old`; empty if nothing.
+    """Changes that make a reader of `new` misread bytes written with `old`; empty if none.
 
-    A number keeps its type and its name for ever, and one that goes is reserved. Names are
-    not in the bytes, but a new name is the one sign of a new meaning that a program sees.
-    Compares these two messages, not those inside them. Compare with every version that
-    was ever released: the last one may have forgotten a reserved number.
+    A field number keeps its name and type forever, and the number of a removed field is
+    reserved. The bytes contain no names, but a changed name is the only sign of a changed
+    meaning that a program can see. Nested messages are not compared.
+
+    Compare `new` with each released version, not only with the last one, which may no
+    longer have the reserved numbers of an earlier version.
+    https://protobuf.dev/programming-guides/proto3/#updating
     """
     found = []
     for number, was in sorted(old.fields_by_number.items()):
         now = new.fields_by_number.get(number)
         if now is None:
             if not _reserved(new, number):
-                found.append(f"{_told(was)} is gone, and {number} is not reserved")
-        elif _told(now) != _told(was):
-            found.append(f"{_told(was)} became {_told(now)}")
+                found.append(f"{_declaration(was)} is gone, and {number} is not reserved")
+        elif _declaration(now) != _declaration(was):
+            found.append(f"{_declaration(was)} became {_declaration(now)}")
     for number, now in sorted(new.fields_by_number.items()):
         if _reserved(old, number):
-            found.append(f"{_told(now)} takes a number that was reserved")
+            found.append(f"{_declaration(now)} takes a number that was reserved")
     return found
 
 
-def _told(field: FieldDescriptor) -> str:
-    """A field as its line in the schema."""
+def _declaration(field: FieldDescriptor) -> str:
+    """The line of the schema that declares this field, such as "optional int32 cents = 2"."""
     declared = field.message_type or field.enum_type
     scalar = FieldDescriptorProto.Type.DESCRIPTOR.values_by_number[field.type].name
     kind = declared.full_name if declared else scalar.removeprefix("TYPE_").lower()

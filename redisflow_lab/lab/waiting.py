@@ -1,4 +1,4 @@
-"""Waiting for a state, with a limit: the only way anything here waits."""
+"""Wait for a state, with a limit: nothing in the lab sleeps for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -13,12 +13,15 @@ def wait_until(
     timeout_s: float = 10.0,
     details: Callable[[], str] = lambda: "",
 ) -> None:
-    """Return as soon as `state()` is true. Raises TimeoutError, naming `what`, after the limit.
+    """Return as soon as `state()` is true.
 
-    `details()` is asked for more to say only when the limit was passed.
+    what:    what is waited for, as it reads after "waited 10 s for": "alice to end"
+    details: called after the limit; its text is added to the error
+
+    Raises TimeoutError after `timeout_s` seconds.
     """
     limit = time.monotonic() + timeout_s
     while not state():
         if time.monotonic() > limit:
-            raise TimeoutError(f"waited {timeout_s:g} s, but not: {what}. {details()}".rstrip())
+            raise TimeoutError(f"waited {timeout_s:g} s for {what}. {details()}".rstrip())
         time.sleep(_PAUSE_S)  # between two looks at the state

@@ -1,132 +1,116 @@
-"""How fast the helper is beside plain redis-py and the libraries one would take instead.
+"""How fast the helper is, beside a bare socket, plain redis-py, coredis and walrus.
 
-    python -m tools.bench [picture.png]
+    python -m tools.bench
 
 Every side publishes or consumes the same messages on the same server, handles nothing,
 and acknowledges after handling. The sides take turns, so compare the ratios of one run;
-rates of two runs or of two machines say little. Each side is checked after every run:
-all messages handled, none pending.
+rates of two runs or of two machines say little.
 """
 
 import gc
 import os
-import sys
-from collections.abc import Mapping, Sequence
 from contextlib import closing
-from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 
 from redisflow_lab.lab import Lab
-from tools.bench import scale, side_redis_py, side_redisflow, succession
-from tools.bench.measure import Table, take_turns
-from tools.bench.plot import draw
-from tools.bench.side import Consumer, Payload, Place, Publisher, Side
+from tools.bench import (
+    scale,
+    side_coredis,
+    side_limit,
+    side_redis_py,
+    side_redisflow,
+    side_walrus,
+)
+from tools.bench.measure import Rates, measure_consume, measure_publish
+from tools.bench.side import Job, Side
 
-SIZES = [100, 1_000]
+SIZES = (100, 1_000)
 """Bytes of content."""
 
-ROUNDS = 5
+# Ours right beside what it is compared with: what disturbs the one disturbs the other.
+PUBLISHERS = [
+    side_redis_py.SINGLE_PUBLISHER,
+    side_redisflow.SINGLE_PUBLISHER,
+    side_coredis.PUBLISHER,
+    side_redis_py.PUBLISHER,
+    side_redisflow.PLAIN_PUBLISHER,
+    side_redisflow.PUBLISHER,
+    side_limit.PUBLISHER,
+]
+CONSUMERS = [
+    side_redis_py.SINGLE_CONSUMER,
+    side_redisflow.SINGLE_CONSUMER,
+    side_coredis.CONSUMER,
+    side_walrus.CONSUMER,
+    side_redis_py.CONSUMER,
+    side_redis_py.NOT_DECODING,
+    side_redisflow.WITHOUT_PREFETCH,
+    side_redisflow.CONSUMER,
+    side_limit.CONSUMER,
+]
 
-LIBRARIES = {  # our module: the distribution
-    "coredis": "coredis",
-    "walrus": "walrus",
-    "faststream": "faststream",
-    "taskiq": "taskiq-redis",
-    "streaq": "streaq",
-}
-
-
-def load() -> tuple[list[Side], dict[str, str]]:
-    """All sides, and for each library that cannot be imported the reason."""
-    # Ours right beside redis-py's: what disturbs the one disturbs the other.
-    sides = [*side_redis_py.SIDES, *side_redisflow.SIDES]
-    missing = {}
-    for name, distribution in LIBRARIES.items():
-        try:
-            sides += import_module(f"tools.bench.side_{name}").SIDES
-        except ImportError as error:
-            missing[distribution] = f"not measured: {error}"
-    return sides, missing
-
-
-def show(table: Table, missing: Mapping[str, str]) -> None:
-    """A row for each side: its rate, and its ratio to the base; then what is missing."""
-    title = f"{table.what}, messages a second"
-    print(f"\n{title:<74}" + "".join(f"{size:>9,} B   ratio" for size in table.by_size))
-    for row in zip(*table.by_size.values(), strict=True):
-        cells = ""
-        for size, result in zip(table.by_size, row, strict=True):
-            if result.failed:
-                cells += f"  not measured: {result.failed}"
-            else:
-                cells += f"{result.rate:>11,.0f}{table.ratio(result, size):>8.3f}"
-        print(f"{row[0].side.name:<34}{row[0].side.mode:<40}{cells}")
-    for name, reason in missing.items():
-        print(f"{name:<34}{reason}")
+BySize = dict[int, Rates]
 
 
-def show_aims(publish: Table, consume: Table) -> None:
-    aims: list[tuple[Table, Side, Side, float]] = [
-        (publish, side_redisflow.BATCHED_PUBLISHER, side_redis_py.PIPELINED, 0.95),
-        (consume, side_redisflow.BATCHED_CONSUMER, side_redis_py.NOT_DECODING, 0.85),
-        (consume, side_redisflow.BATCHED_CONSUMER, side_redis_py.DECODING, 0.90),
-    ]
-    print(
-        f"\n{'redisflow by batch':<56}{'aim':>6}" + "".join(f"{size:>9,} B" for size in SIZES)
-    )
-    for table, ours, base, aim in aims:
-        what = f"{table.what}, to {base.name} {base.mode}"
-        ratios = [table.result(ours, size).ratio(table.result(base, size)) for size in SIZES]
-        print(f"{what:<56}{aim:>6.2f}" + "".join(f"{ratio:>11.2f}" for ratio in ratios))
+def show(what: str, sides: list[Side], by_size: BySize, redis_py: Side, limit: Side) -> None:
+    title = f"{what}, messages a second"
+    heads = [f"{size:>7,} B   to redis-py  to limit" for size in by_size]
+    print(f"\n{title:<66}" + "".join(heads))
+    for side in sides:
+        cells = [
+            f"{rates.of(side):>9,.0f}{rates.ratio(side, redis_py):>13.2f}"
+            f"{rates.ratio(side, limit):>10.2f}"
+            for rates in by_size.values()
+        ]
+        print(f"{side.library:<32}{side.mode:<34}" + "".join(cells))
 
 
-def show_growth(growths: Mapping[str, Sequence[scale.Growth]]) -> None:
-    print(f"\n{'redisflow by batch, 100 B':<34}{'messages':>12}{'µs each':>10}{'peak MB':>10}")
-    for title, rows in growths.items():
-        for row in rows:
-            print(f"{title:<34}{row.count:>12,}{row.each_us:>10.1f}{row.peak_mb:>10.1f}")
+def show_ratio(
+    what: str, by_size: BySize, side: Side, base: Side, aim: float | None = None
+) -> None:
+    """One line that a reader can check a claim by."""
+    ratios = [f"{rates.ratio(side, base):.2f} ({size:,} B)" for size, rates in by_size.items()]
+    wanted = "" if aim is None else f"   (aim: at least {aim})"
+    print(f"{what}: {'  '.join(ratios)}{wanted}")
 
 
-def main(picture: Path) -> None:
+def main() -> None:
     # A server of our own, whatever REDISFLOW_URL names: it is emptied again and again.
     os.environ.setdefault("REDISFLOW_SERVER", "bundled")
-    sides, missing = load()
     gc.freeze()  # what the libraries loaded is no work for the collector while we measure
+    for name in ("redis", "hiredis", "coredis", "walrus"):
+        print(f"{name:<10}{version(name)}")
+    publish: BySize = {}
+    consume: BySize = {}
     with closing(Lab(appendonly=False)) as lab:
         at = lab.redis.connection_pool.connection_kwargs
-        place = Place(f"redis://:{at['password']}@{at['host']}:{at['port']}")
-        for name in ["redis", "hiredis", *LIBRARIES.values()]:
-            print(f"{name:<14}{missing.get(name) or version(name)}")
-        publish = Table("publish", side_redis_py.PIPELINED)
-        consume = Table("consume", side_redis_py.NOT_DECODING)
+        url = f"redis://:{at['password']}@{at['host']}:{at['port']}"
         for size in SIZES:
-            results = take_turns(
-                lab.redis, place, sides, Payload(size), rounds=ROUNDS, what=f"{size:,} B"
-            )
-            publish.by_size[size] = [r for r in results if isinstance(r.side, Publisher)]
-            consume.by_size[size] = [r for r in results if isinstance(r.side, Consumer)]
-        growths = {
-            title: [scale.measured(lab.redis, place, work, count) for count in counts]
-            for title, work, counts in [
-                ("publish and consume", "move", (10_000, 1_000_000)),
-                ("replay of pending entries", "replay", (10_000, 100_000)),
-                ("take-over of pending entries", "take_over", (10_000, 100_000)),
-            ]
-        }
-        waits = succession.waits_ms()
-        show(publish, missing)
-        show(consume, missing)
-        show_aims(publish, consume)
-        show_growth(growths)
-        succession.show(waits)
-        subtitle = (
-            f"{lab.server.label}, Python {sys.version.split()[0]}, medians of {ROUNDS} rounds; "
-            "consumers decode unless they say not"
-        )
-        draw([publish, consume], picture, subtitle)
-    print(f"\nThe picture: {picture}")
+            job = Job(url, count=0, size=size)
+            publish[size] = measure_publish(lab.redis, job, PUBLISHERS)
+            consume[size] = measure_consume(lab.redis, job, CONSUMERS)
+        growths = scale.measure(lab.redis, url)
+
+    redis_py, ours, limit = side_redis_py, side_redisflow, side_limit
+    show("publish", PUBLISHERS, publish, redis_py.PUBLISHER, limit.PUBLISHER)
+    show("consume", CONSUMERS, consume, redis_py.CONSUMER, limit.CONSUMER)
+    print("\nredisflow by batch")
+    show_ratio("publish, to the limit", publish, ours.PUBLISHER, limit.PUBLISHER, 0.9)
+    show_ratio("publish, to redis-py", publish, ours.PUBLISHER, redis_py.PUBLISHER, 2.5)
+    show_ratio("consume, to redis-py", consume, ours.CONSUMER, redis_py.CONSUMER, 0.9)
+    show_ratio(
+        "consume, to redis-py not decoding", consume, ours.CONSUMER, redis_py.NOT_DECODING, 0.85
+    )
+    show_ratio(
+        "prefetch: run against a loop of read_new",
+        consume, ours.CONSUMER, ours.WITHOUT_PREFETCH,
+    )  # fmt: skip
+    show_ratio(
+        "packing and parsing: publish_many against pack_command and read_response",
+        publish, ours.PUBLISHER, ours.PLAIN_PUBLISHER,
+    )  # fmt: skip
+    scale.show(growths)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "build/bench.png"))
+    main()

@@ -12,117 +12,113 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 from redis import Redis
 
-from redisflow_lab import Message, RedisStreamConsumer, RedisStreamProducer
-from tools.bench.side import BATCH, Place
-
-MESSAGE = Message("Producer1", "x" * 100)
+from redisflow_lab import RedisStreamConsumer, RedisStreamProducer
+from tools.bench.side import BATCH, Job
 
 
-@dataclass(frozen=True)
-class Growth:
-    """seconds: of the work; peak_mb: most memory the process had, from its start on."""
+class Growth(NamedTuple):
+    """peak_mb: the most memory the process had since its start, MiB."""
 
+    what: str
     count: int
     seconds: float
     peak_mb: float
 
-    @property
-    def each_us(self) -> float:
-        """Time for one message, microseconds."""
-        return self.seconds / self.count * 1e6
 
-
-def ours(place: Place, *, min_idle_ms: int = 60_000) -> RedisStreamConsumer:
+def ours(job: Job, *, min_idle_ms: int = 60_000) -> RedisStreamConsumer:
     consumer = RedisStreamConsumer(
-        place.connect(), place.stream, place.group, "ours",
+        job.connect(), job.stream, job.group, "ours",
         batch=BATCH, ack_every=BATCH, block_ms=1, min_idle_ms=min_idle_ms,
     )  # fmt: skip
     consumer.ensure_group()
     return consumer
 
 
-def publish(place: Place, count: int) -> None:
-    producer = RedisStreamProducer(place.connect(), place.stream)
-    for _ in range(count // 10_000):  # publish_many keeps the ids of what it wrote
-        producer.publish_many(repeat(MESSAGE, 10_000), batch_size=BATCH)
+def publish(job: Job) -> None:
+    producer = RedisStreamProducer(job.connect(), job.stream)
+    for _ in range(job.count // 10_000):  # publish_many keeps the ids of what it wrote
+        producer.publish_many(repeat(job.message, 10_000), batch_size=BATCH)
 
 
-def leave_pending(place: Place, count: int, name: str) -> None:
-    """`count` entries that were delivered to `name` and never acknowledged."""
-    publish(place, count)
-    redis = place.connect()
-    redis.xgroup_create(place.stream, place.group, id="0")
-    while redis.xreadgroup(place.group, name, {place.stream: ">"}, count=BATCH):
+def leave_pending(job: Job, name: str) -> None:
+    """Deliver all entries to the consumer `name`, and acknowledge none."""
+    publish(job)
+    redis = job.connect()
+    redis.xgroup_create(job.stream, job.group, id="0")
+    while redis.xreadgroup(job.group, name, {job.stream: ">"}, count=BATCH):
         pass
 
 
-def move(place: Place, count: int) -> float:
+def move(job: Job) -> float:
     """Publish and consume. Returns seconds, as all of these do."""
     began = time.perf_counter()
-    publish(place, count)
-    consumer = ours(place)
-    while consumer.read_new(lambda delivery: None):
+    publish(job)
+    consumer = ours(job)
+    while consumer.read_new(lambda _: None):
         pass
     return time.perf_counter() - began
 
 
-def replay(place: Place, count: int) -> float:
-    """Handle what an earlier life left pending."""
-    leave_pending(place, count, "ours")
-    consumer = ours(place)
+def replay(job: Job) -> float:
+    """Handle what an earlier process of this name left pending."""
+    leave_pending(job, "ours")
+    consumer = ours(job)
     began = time.perf_counter()
-    consumer.replay_pending(lambda delivery: None)
+    consumer.replay_pending(lambda _: None)
     return time.perf_counter() - began
 
 
-def take_over(place: Place, count: int) -> float:
-    """Handle what another name left pending, long enough ago."""
-    leave_pending(place, count, "dead")
-    consumer = ours(place, min_idle_ms=100)
+def take_over(job: Job) -> float:
+    """Claim and handle what another consumer left pending."""
+    leave_pending(job, "dead")
+    consumer = ours(job, min_idle_ms=100)
     began = time.perf_counter()
     handled = 0
-    while handled < count:
-        handled += consumer.take_over(lambda delivery: None)
+    while handled < job.count:
+        handled += consumer.take_over(lambda _: None)
     return time.perf_counter() - began
 
 
-WORKS: dict[str, Callable[[Place, int], float]] = {
-    "move": move,
-    "replay": replay,
-    "take_over": take_over,
+WORKS: dict[str, tuple[Callable[[Job], float], tuple[int, int]]] = {
+    "publish-and-consume": (move, (10_000, 1_000_000)),
+    "replay": (replay, (10_000, 100_000)),
+    "take-over": (take_over, (10_000, 100_000)),
 }
 
 
-def measured(redis: Redis, place: Place, work: str, count: int) -> Growth:
-    """What a process of its own needs for this work. `redis` is emptied before."""
-    print(f"{work}: {count:,} messages ...", flush=True)
-    redis.flushdb()
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.bench.scale", work, str(count)],
-        env={**os.environ, "BENCH_URL": place.url},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if redis.xpending(place.stream, place.group)["pending"]:
-        raise RuntimeError(f"{work} of {count} messages left some of them pending")
-    seconds, peak_mb = map(float, done.stdout.split())
-    return Growth(count, seconds, peak_mb)
+def measure(redis: Redis, url: str) -> list[Growth]:
+    growths = []
+    for what, (_, counts) in WORKS.items():
+        for count in counts:
+            print(f"{what}: {count:,} messages ...", flush=True)
+            redis.flushdb()
+            printed = subprocess.check_output(
+                [sys.executable, "-m", "tools.bench.scale", what, str(count)],
+                env={**os.environ, "BENCH_URL": url},
+                text=True,
+            )
+            if any(group["pending"] for group in redis.xinfo_groups(Job.stream)):
+                raise RuntimeError(f"{what} of {count} messages left some of them pending")
+            seconds, peak_mb = map(float, printed.split())
+            growths.append(Growth(what, count, seconds, peak_mb))
+    return growths
 
 
-def main(work: str, count: int) -> None:
-    seconds = WORKS[work](Place(os.environ["BENCH_URL"]), count)
-    print(seconds, peak_mb())
+def show(growths: list[Growth]) -> None:
+    print(f"\n{'redisflow by batch, 100 B':<34}{'messages':>12}{'µs each':>10}{'peak MB':>10}")
+    for what, count, seconds, peak_mb in growths:
+        aim = "   (aim: at most 20 µs)" if (what, count) == ("replay", 100_000) else ""
+        each_us = seconds / count * 1e6
+        print(f"{what:<34}{count:>12,}{each_us:>10.1f}{peak_mb:>10.1f}{aim}")
 
 
 def peak_mb() -> float:
-    """Most memory this process had, MiB."""
     if sys.platform == "linux":
         # Not getrusage: there Linux counts what the parent had when it started this process.
         status = Path("/proc/self/status").read_text()
@@ -131,4 +127,5 @@ def peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    work, _ = WORKS[sys.argv[1]]
+    print(work(Job(os.environ["BENCH_URL"], count=int(sys.argv[2]), size=100)), peak_mb())

@@ -3,75 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
-from tools.bench.side import (
-    BATCH,
-    BY_BATCH,
-    FEW,
-    ONE_BY_ONE,
-    Consumer,
-    Payload,
-    Place,
-    Publisher,
-    Side,
-    parse,
-)
+from tools.bench.side import BATCH, Job, by_batch, one_by_one, parse
 
 
-def publish_one_by_one(place: Place, payload: Payload, count: int) -> None:
-    redis = place.connect()
-    for _ in range(count):
-        redis.xadd(place.stream, {"data": payload.data})
+def publish_one_by_one(job: Job) -> None:
+    redis, fields = job.connect(), {"data": job.data}
+    for _ in range(job.count):
+        redis.xadd(job.stream, fields)  # type: ignore[arg-type]
 
 
-def publish_by_batch(place: Place, payload: Payload, count: int) -> None:
-    redis = place.connect()
-    for _ in range(count // BATCH):
+def publish_by_batch(job: Job) -> None:
+    redis, fields = job.connect(), {"data": job.data}
+    for _ in range(job.count // BATCH):
         pipeline = redis.pipeline(transaction=False)
         for _ in range(BATCH):
-            pipeline.xadd(place.stream, {"data": payload.data})
+            pipeline.xadd(job.stream, fields)  # type: ignore[arg-type]
         pipeline.execute()
 
 
-def consume(place: Place, *, batch: int, decode: bool) -> int:
-    redis = place.connect()
-    redis.xgroup_create(place.stream, place.group, id="0")
-    handled = 0
-    # redis-py types every shape an answer may have; this client gets the default one.
+def consume(job: Job, *, batch: int = BATCH, decode: bool = True) -> None:
+    redis = job.connect()
+    redis.xgroup_create(job.stream, job.group, id="0")
+    # redis-py types every shape a reply may have; this client gets the default one.
     read: Callable[..., Any] = redis.xreadgroup
-    while reply := read(place.group, "plain", {place.stream: ">"}, count=batch):
+    while reply := read(job.group, "plain", {job.stream: ">"}, count=batch):
         entries = reply[0][1]
         if decode:
             for _, fields in entries:
                 parse(fields[b"data"])
-        redis.xack(place.stream, place.group, *[entry_id for entry_id, _ in entries])
-        handled += len(entries)
-    return handled
+        redis.xack(job.stream, job.group, *[entry_id for entry_id, _ in entries])
 
 
-ONE = Publisher("redis-py", ONE_BY_ONE, publish_one_by_one, FEW)
-PIPELINED = Publisher("redis-py", BY_BATCH, publish_by_batch)
-NOT_DECODING = Consumer(
-    "redis-py",
-    f"{BY_BATCH}, not decoding",
-    PIPELINED,
-    lambda place, _: consume(place, batch=BATCH, decode=False),
-)
-DECODING = Consumer(
-    "redis-py",
-    f"{BY_BATCH}, decoding",
-    PIPELINED,
-    lambda place, _: consume(place, batch=BATCH, decode=True),
-)
-SIDES: list[Side] = [
-    ONE,
-    PIPELINED,
-    Consumer(
-        "redis-py",
-        ONE_BY_ONE,
-        PIPELINED,
-        lambda place, _: consume(place, batch=1, decode=True),
-        FEW,
-    ),
-    NOT_DECODING,
-    DECODING,
-]
+SINGLE_PUBLISHER = one_by_one("redis-py", publish_one_by_one)
+PUBLISHER = by_batch("redis-py", publish_by_batch)
+SINGLE_CONSUMER = one_by_one("redis-py", lambda job: consume(job, batch=1))
+CONSUMER = by_batch("redis-py", consume)
+NOT_DECODING = by_batch("redis-py", lambda job: consume(job, decode=False), ", not decoding")

@@ -1,66 +1,66 @@
-"""The helper of this project, through its public interface only."""
+"""The helper of this project, and for each of its clever parts the plain way beside it."""
 
 from itertools import repeat
 from threading import Event
+from typing import Any
+
+from hiredis import pack_command
 
 from redisflow_lab import Delivery, RedisStreamConsumer, RedisStreamProducer
-from tools.bench.side import (
-    BATCH,
-    BY_BATCH,
-    FEW,
-    ONE_BY_ONE,
-    Consumer,
-    Payload,
-    Place,
-    Publisher,
-    Side,
-)
-from tools.bench.side_redis_py import PIPELINED
+from tools.bench.side import BATCH, Job, by_batch, one_by_one
 
 
-def publish_one_by_one(place: Place, payload: Payload, count: int) -> None:
-    producer = RedisStreamProducer(place.connect(), place.stream)
-    for _ in range(count):
-        producer.publish(payload.message)
+def publish_one_by_one(job: Job) -> None:
+    producer, message = RedisStreamProducer(job.connect(), job.stream), job.message
+    for _ in range(job.count):
+        producer.publish(message)
 
 
-def publish_by_batch(place: Place, payload: Payload, count: int) -> None:
-    producer = RedisStreamProducer(place.connect(), place.stream)
-    producer.publish_many(repeat(payload.message, count), batch_size=BATCH)
+def publish_by_batch(job: Job) -> None:
+    producer = RedisStreamProducer(job.connect(), job.stream)
+    producer.publish_many(repeat(job.message, job.count), batch_size=BATCH)
 
 
-def consume(place: Place, count: int, *, batch: int) -> int:
+def publish_plainly(job: Job) -> None:
+    """As `publish_many`, but by what hiredis and redis-py offer for packing and reading."""
+    connection = job.connect().connection_pool.get_connection()
+    message, start = job.message, ("XADD", job.stream, "*", b"data")
+    entry_ids: list[str] = []
+    for sent in range(0, job.count, BATCH):
+        commands: Any = [(*start, message.to_bytes()) for _ in range(BATCH)]
+        connection.send_packed_command([b"".join([pack_command(one) for one in commands])])
+        if sent:  # one batch stays in flight
+            entry_ids += [connection.read_response().decode() for _ in range(BATCH)]
+    entry_ids += [connection.read_response().decode() for _ in range(BATCH)]
+
+
+def consume(job: Job, *, batch: int = BATCH, prefetch: bool = True) -> None:
     consumer = RedisStreamConsumer(
-        place.connect(), place.stream, place.group, "ours", batch=batch, ack_every=batch
+        job.connect(), job.stream, job.group, "ours", batch=batch, ack_every=batch
     )
     handled = 0
     stop = Event()
 
-    # Stopped by its last message: a server that sleeps notices the end of a BLOCK up to
-    # 100 ms late, which is no work of anybody.
+    # Stopped by the last message: an idle server notices the end of a BLOCK up to 100 ms late.
     def handle(_: Delivery) -> None:
         nonlocal handled
         handled += 1
-        if handled == count:
+        if handled == job.count:
             stop.set()
 
-    consumer.run(handle, stop=stop)
-    return handled
+    if prefetch:
+        consumer.run(handle, stop=stop)
+    else:
+        consumer.ensure_group()
+        while not stop.is_set():
+            consumer.read_new(handle)
 
 
-BATCHED_PUBLISHER = Publisher("redisflow", BY_BATCH, publish_by_batch)
-BATCHED_CONSUMER = Consumer(
-    "redisflow", BY_BATCH, PIPELINED, lambda place, count: consume(place, count, batch=BATCH)
+SINGLE_PUBLISHER = one_by_one("redisflow", publish_one_by_one)
+PUBLISHER = by_batch("redisflow", publish_by_batch)
+PLAIN_PUBLISHER = by_batch("pack_command and read_response", publish_plainly)
+SINGLE_CONSUMER = one_by_one("redisflow", lambda job: consume(job, batch=1))
+CONSUMER = by_batch("redisflow", consume)
+WITHOUT_PREFETCH = by_batch(
+    "redisflow", lambda job: consume(job, prefetch=False), ", read_new in a loop"
 )
-SIDES: list[Side] = [
-    Publisher("redisflow", ONE_BY_ONE, publish_one_by_one, FEW),
-    BATCHED_PUBLISHER,
-    Consumer(
-        "redisflow",
-        ONE_BY_ONE,
-        PIPELINED,
-        lambda place, count: consume(place, count, batch=1),
-        FEW,
-    ),
-    BATCHED_CONSUMER,
-]

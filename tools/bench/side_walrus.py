@@ -1,36 +1,21 @@
-"""walrus: its Database is a redis-py client with containers, one of them a consumer group."""
+"""walrus: a redis-py client with container objects, one of them a consumer group.
+
+It has no way of its own to publish in batches: there it is redis-py.
+"""
 
 from walrus import Database  # type: ignore[import-untyped]
 
-from tools.bench.side import BATCH, BY_BATCH, Consumer, Payload, Place, Publisher, parse
-from tools.bench.side_redis_py import PIPELINED
+from tools.bench.side import BATCH, Job, by_batch, parse
 
 
-def publish(place: Place, payload: Payload, count: int) -> None:
-    database = Database.from_url(place.url)
-    for _ in range(count // BATCH):
-        # Stream.add writes one at a time; the pipeline is what the client offers beside it.
-        with database.pipeline(transaction=False) as pipeline:
-            for _ in range(BATCH):
-                pipeline.xadd(place.stream, {b"data": payload.data})
-            pipeline.execute()
-
-
-def consume(place: Place) -> int:
-    database = Database.from_url(place.url)
-    group = database.consumer_group(place.group, [place.stream])
+def consume(job: Job) -> None:
+    group = Database.from_url(job.url).consumer_group(job.group, [job.stream])
     group.create()
-    stream = group.streams[place.stream]
-    handled = 0
+    stream = group.streams[job.stream]
     while entries := stream.read(count=BATCH):
         for _, fields in entries:
             parse(fields[b"data"])
         stream.ack(*[entry_id for entry_id, _ in entries])
-        handled += len(entries)
-    return handled
 
 
-SIDES = [
-    Publisher("walrus", BY_BATCH, publish),
-    Consumer("walrus ConsumerGroup", BY_BATCH, PIPELINED, lambda place, _: consume(place)),
-]
+CONSUMER = by_batch("walrus ConsumerGroup", consume)

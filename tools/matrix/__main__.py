@@ -1,51 +1,45 @@
-"""The tests and all chapters, on every server, Python and range of versions there is here.
+"""Run the tests and all chapters on every server, Python and range of versions found here.
 
     python -m tools.matrix
 
-Prints one table: server, Python, packages, tests, chapters, seconds. A row that cannot be
-had here is named with what would get it, and counts neither way.
+Prints one table: server, Python, packages, tests, chapters, seconds. A row that this machine
+cannot run is listed with what it would need, and counts neither way.
 """
 
 import sys
 
-from tools.matrix.environments import FOLDER, MissingError
-from tools.matrix.rows import Row, all_rows
+from tools.matrix.environments import FOLDER
+from tools.matrix.rows import all_rows
 from tools.matrix.run import Result, run
 
 HEAD = ("server", "Python", "packages", "tests", "chapters", "seconds")
 
 
-def line(row: Row, result: Result | MissingError) -> tuple[str, ...]:
-    if isinstance(result, MissingError):
-        return row.wanted, row.python, row.packages, "not here", "not here", "-"
-    return (
-        result.server,
-        result.python,
-        result.packages,
-        str(result.tests),
-        str(result.chapters),
-        f"{result.seconds:.0f}",
-    )
+def line(result: Result) -> tuple[str, ...]:
+    row = result.row
+    came = (f"{result.tests}", f"{result.chapters}", f"{result.seconds:.0f}")
+    if result.missing:
+        came = ("not here", "not here", "-")
+    return result.server, row.python, row.packages, *came
 
 
 def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    results = [(row, run(row, number)) for number, row in enumerate(all_rows())]
-    lines = [HEAD, *(line(row, result) for row, result in results)]
+    results = [run(row, number) for number, row in enumerate(all_rows())]
+    lines = [HEAD, *map(line, results)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print()
     for cells in lines:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         print("  ".join(padded).rstrip())
-    good = True
-    for row, result in results:
-        if isinstance(result, MissingError):
-            print(f"not here: {row.wanted}, Python {row.python}: {result}")
+    for result in results:
+        where = f"{result.server}, Python {result.row.python}"
+        if result.missing:
+            print(f"not here: {where}: {result.missing}")
         elif not result.good:
-            good = False
-            print(f"FAILED: {result.server}, Python {result.python}. {result.problem}")
-    print("The chapters that kill their server use one of the lab's own, also beside a URL.")
-    return 0 if good else 1
+            print(f"FAILED: {where}. {result.problem}")
+    print("Chapters that kill their server start one of their own, also beside a URL.")
+    return 0 if all(result.good for result in results) else 1
 
 
 if __name__ == "__main__":

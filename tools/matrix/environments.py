@@ -10,17 +10,17 @@ UV = Path(sys.executable).parent / "uv"
 
 
 class MissingError(Exception):
-    """This row cannot be had here. The text says why, and what would help."""
+    """This machine cannot run the row. The text says why, and what it needs."""
 
 
 def environment(python: str, packages: str) -> Path:
-    """The interpreter of a new environment.
+    """Make an environment and return its interpreter.
 
     python:   a version, such as "3.12"
     packages: "locked" for requirements.txt, "lowest" and "newest" for the ends of the
-              ranges in pyproject.toml; what those need in turn is as new as it can be
+              ranges in pyproject.toml; their own dependencies are always the newest
 
-    Raises MissingError without that Python, and CalledProcessError, after the output of uv.
+    Raises MissingError without that Python, and CalledProcessError if uv fails.
     """
     folder = FOLDER / f"python-{python}-{packages}"
     interpreter = folder / "bin" / "python"
@@ -28,7 +28,7 @@ def environment(python: str, packages: str) -> Path:
     try:
         _uv("venv", "--clear", "--no-python-downloads", "--python", python, folder)
     except subprocess.CalledProcessError:
-        raise MissingError(f"no Python {python} here") from None
+        raise MissingError(f"no Python {python} here; install it beside this one") from None
     install = ("pip", "install", "--compile-bytecode", "--python", interpreter)
     project = (*install, "--no-deps", "--no-build-isolation", "--editable", ".")
     if packages == "locked":

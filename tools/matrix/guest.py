@@ -1,4 +1,4 @@
-"""Somebody's server: a password, a user who may touch only our keys, and keys of all types."""
+"""A foreign server: other people's keys of every type, and a user restricted to our prefix."""
 
 import secrets
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from redisflow_lab.lab.waiting import wait_until
 
 
 class BadGuestError(Exception):
-    """The course left a key, or changed one that is not ours."""
+    """The course left a key behind, or changed one that is not its own."""
 
 
 @contextmanager
 def visited(binary: Path) -> Iterator[str]:
-    """The URL of such a server, which this binary runs.
+    """Start such a server from this binary, and yield its URL.
 
-    Raises BadGuestError in the end if its keys are not as before.
+    Raises BadGuestError at the end if the keys differ from those at the beginning.
     """
     folder = PrivateFolder()
-    server = OwnServer(binary, "somebody's", folder.path / "server")
+    server = OwnServer(binary, "a foreign server", folder.path / "server")
     try:
         redis = server.connect()
         password = secrets.token_urlsafe(16)
@@ -37,7 +37,7 @@ def visited(binary: Path) -> Iterator[str]:
 
 
 def compare(redis: Redis, before: dict[bytes, tuple[bytes | None, bool]]) -> None:
-    """Raises BadGuestError unless everything is as before, or soon will be."""
+    """Raises BadGuestError unless the keys are as `before`, or become so within the limit."""
     try:
         wait_until(lambda: everything(redis) == before, "its keys are as before")
     except TimeoutError:
@@ -47,9 +47,10 @@ def compare(redis: Redis, before: dict[bytes, tuple[bytes | None, bool]]) -> Non
 
 
 def furnish(redis: Redis, password: str) -> None:
-    """Keys of every type, some named nearly as ours, some as the streams of the chapters.
+    """Write keys of every type, some with names close to ours or to those in the chapters.
 
-    And "learner", a user who may touch only our keys, without the dangerous commands.
+    Also create the user "learner", limited to our prefix and to commands that are not
+    dangerous: the ACL that the README documents.
     """
     redis.acl_setuser(
         "learner",
@@ -75,6 +76,6 @@ def furnish(redis: Redis, password: str) -> None:
 
 
 def everything(redis: Redis) -> dict[bytes, tuple[bytes | None, bool]]:
-    """Every key, byte for byte, and whether it expires."""
+    """Every key with its value, byte for byte, and whether it expires."""
     keys = map(bytes, redis.scan_iter(count=1_000))
     return {key: (redis.dump(key), redis.ttl(key) > 0) for key in keys}

@@ -25,11 +25,11 @@ PYTHONS = ("3.11", "3.12", "3.13")
 class Row:
     """One run of the tests and the chapters.
 
-    wanted:   how the server is had; shown until it has said its name
-    python:   the version
+    wanted:   how the row gets its server; shown until the server has a name
+    python:   its version
     packages: "locked", "lowest" or "newest"
-    server:   makes it ready, and yields what the environment must say to get it
-    whole:    whether the tests run, too, of which one run is enough
+    server:   makes the server ready, and yields the environment variables that select it
+    whole:    also run the tests marked `once`, for which one row is enough
     """
 
     wanted: str
@@ -39,14 +39,14 @@ class Row:
     whole: bool = False
 
     def interpreter(self) -> Path:
-        """The one that runs it. Raises MissingError."""
+        """The Python that runs this row. Raises MissingError."""
         if (self.python, self.packages) == (HERE, "locked"):
             return Path(sys.executable)
         return environment(self.python, self.packages)
 
 
 def all_rows() -> list[Row]:
-    """Every row there is on this machine or could be, the plainest first."""
+    """Every row, also those that this machine cannot run; the simplest first."""
     found = [Path(path).parent for path in [shutil.which("redis-server")] if path]
     fetched = sorted(path.parent for path in ROOT.glob("build/redis*/redis-server"))
     return [
@@ -72,7 +72,7 @@ def on_path(folder: Path) -> Iterator[Mapping[str, str]]:
 
 
 def none_fetched() -> AbstractContextManager[Mapping[str, str]]:
-    raise MissingError("none in build; `make redis8` gets one")
+    raise MissingError("no other redis-server in build; `make redis8` gets one")
 
 
 @contextmanager
@@ -85,14 +85,14 @@ def in_docker() -> Iterator[Mapping[str, str]]:
     except docker.errors.ImageNotFound as error:
         raise MissingError(f"{error.explanation}; `docker pull` gets it") from None
     except docker.errors.DockerException as error:
-        raise MissingError(f"no Docker engine answers: {error}") from None
+        raise MissingError(f"no Docker engine answers: {error}; start one") from None
     yield {"REDISFLOW_SERVER": server}
 
 
 @contextmanager
 def foreign(folders: list[Path]) -> Iterator[Mapping[str, str]]:
     """As a guest, on the last of these servers or the bundled one."""
-    binary = folders[-1] / "redis-server" if folders else choice.bundled()
+    binary = folders[-1] / "redis-server" if folders else choice.find_bundled()
     with visited(binary) as url:
         yield {"REDISFLOW_URL": url, "REDISFLOW_SERVER": ""}
 

@@ -1,4 +1,4 @@
-"""One row: the tests, the chapters, and what came of them."""
+"""Run one row: the tests and the chapters, and count how they ended."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ _SAY = "from redisflow_lab.lab import Lab; lab = Lab(); lab.close()"
 
 @dataclass(frozen=True)
 class Count:
-    """passed, skipped and failed: tests, or chapters as wholes."""
+    """Tests, or whole chapters."""
 
     passed: int = 0
     skipped: int = 0
@@ -31,46 +31,52 @@ class Count:
         return ", ".join([f"{self.passed} passed", *more])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """server: its name, or how it would have been had; problem: what else went wrong."""
+    """What came of a row.
 
+    server:  the name the lab gives it, or how the row would have got one
+    problem: why the row was not run to its end, if it was not
+    missing: what this machine needs to run the row, if it cannot
+    """
+
+    row: Row
     server: str
-    python: str
-    packages: str
-    tests: Count
-    chapters: Count
-    seconds: float
+    tests: Count = Count()
+    chapters: Count = Count()
+    seconds: float = 0.0
     problem: str = ""
+    missing: str = ""
 
     @property
     def good(self) -> bool:
         return not (self.problem or self.tests.failed or self.chapters.failed)
 
 
-def run(row: Row, number: int) -> Result | MissingError:
-    """Run one row. What pytest prints goes to the terminal."""
+def run(row: Row, number: int) -> Result:
+    """Run one row. The output of pytest goes to the terminal."""
     began = time.monotonic()
-    server, tests, chapters, problem = row.wanted, Count(), Count(), ""
+    result = Result(row, row.wanted)
     try:
         python = row.interpreter()
         with row.server() as named:
             environment = {**os.environ, "REDISFLOW_URL": "", **named}
-            server = _name(python, environment)
-            print(f"== {server}, Python {row.python}, {row.packages} packages", flush=True)
+            result.server = _name(python, environment)
+            print(
+                f"== {result.server}, Python {row.python}, {row.packages} packages", flush=True
+            )
             marked = () if row.whole else ("-m", "not once")
-            report = FOLDER / f"{number}-tests.xml"
-            tests = tests_of(report_of(python, environment, report, "tests", *marked))
-            report = FOLDER / f"{number}-chapters.xml"
-            chapters = chapters_of(
+            report = FOLDER / f"{number}.xml"
+            result.tests = tests_of(report_of(python, environment, report, "tests", *marked))
+            result.chapters = chapters_of(
                 report_of(python, environment, report, "--nbval", "notebooks")
             )
-    except MissingError as reason:
-        return reason
-    except Exception as error:  # whatever it is, the other rows are run and shown
-        problem = f"{type(error).__name__}: {error}"
-    seconds = time.monotonic() - began
-    return Result(server, row.python, row.packages, tests, chapters, seconds, problem)
+    except MissingError as error:
+        result.missing = str(error)
+    except Exception as error:  # the other rows run all the same
+        result.problem = f"{type(error).__name__}: {error}"
+    result.seconds = time.monotonic() - began
+    return result
 
 
 def _name(python: Path, environment: Mapping[str, str]) -> str:
@@ -86,17 +92,17 @@ def _name(python: Path, environment: Mapping[str, str]) -> str:
 def report_of(
     python: Path, environment: Mapping[str, str], file: Path, *arguments: str
 ) -> ElementTree.Element:
-    """What pytest with these arguments reported into this file. It prints as usual.
+    """Run pytest with these arguments and return its report, which it writes to `file`.
 
-    Raises SubprocessError if it ended early.
+    Raises SubprocessError if pytest ended early: its report then names no failure.
     """
     done = subprocess.run(
         [python, "-m", "pytest", "-q", f"--junitxml={file}", *arguments],
         cwd=ROOT, env=environment, check=False, timeout=LIMIT_S,
     )  # fmt: skip
     if done.returncode not in (0, 1):  # all passed, or some failed
-        said = f"pytest {' '.join(arguments)} ended with {done.returncode}"
-        raise subprocess.SubprocessError(said)
+        problem = f"pytest {' '.join(arguments)} ended with {done.returncode}"
+        raise subprocess.SubprocessError(problem)
     return ElementTree.parse(file).getroot()
 
 
@@ -115,7 +121,7 @@ def tests_of(report: ElementTree.Element) -> Count:
 
 
 def chapters_of(report: ElementTree.Element) -> Count:
-    """A chapter passed when each of its cells did, and was skipped when none was run."""
+    """A chapter has failed if one of its cells has, and is skipped if no cell was run."""
     outcomes: dict[str, set[str]] = {}
     for case in report.iter("testcase"):
         chapter = case.get("classname") or case.get("name") or ""

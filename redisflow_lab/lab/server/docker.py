@@ -1,4 +1,4 @@
-"""A server of our own in a Docker container, by way of testcontainers."""
+"""A server in a Docker container, started by the lab through testcontainers."""
 
 import io
 import secrets
@@ -16,38 +16,39 @@ from redisflow_lab.lab.server.guard import Guard
 from redisflow_lab.lab.server.identity import identify
 from redisflow_lab.lab.server.interface import (
     ServerError,
-    UnfitServerError,
-    UnusableServerError,
+    UnavailableServerError,
+    UnsupportedServerError,
 )
-from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.server.ports import pick_port
 from redisflow_lab.lab.server.private import (
-    client_of,
-    settings,
+    connect_locally,
+    render_config,
     wait_for_answer,
-    wait_until_writes_are_out,
+    wait_for_written_aof,
 )
 from redisflow_lab.lab.waiting import wait_until
 
 IMAGE = "redis:8.10.2"
-"""What is run unless another image is named."""
+"""The image to run if no other one is named."""
 
 _PORT = 6379
 _CONF = "redisflow.conf"
 
 
 class DockerServer:
-    """A container of our own: published on loopback only, a random password, data in a volume.
+    """A private server in a container: loopback only, random password, data in a volume.
 
-    image:      a name with its tag; any with a `redis-server` in it. It is pulled if the
-                engine does not have it
-    appendonly: keep an append-only file (fsync every second)
-    port:       on this machine; None takes a free one
+    image:      an image with a `redis-server` in it, as NAME:TAG. The engine pulls it if it
+                does not have it
+    appendonly: keep an append-only file, written to disk every second (default)
+    port:       on 127.0.0.1 of this machine; None picks a free one
 
-    Container and volume have one `name`. They are removed on closing, and by a guard when
-    this process is gone. testcontainers' own guard, Ryuk, would be one more image to pull,
-    and a second to wait.
+    Container and volume share one `name`. Both are removed by `close`, or by a guard process
+    once this process is gone. The guard replaces Ryuk, testcontainers' own cleanup, which
+    needs another image and takes a second to start.
 
-    Raises UnusableServerError without an engine or the image, and ServerError when the port
+    Raises UnavailableServerError if no Docker engine answers or the image cannot be run,
+    UnsupportedServerError if its server is older than Redis 7.0, and ServerError if the port
     is taken or the server does not start.
     """
 
@@ -56,18 +57,18 @@ class DockerServer:
     def __init__(
         self, image: str = IMAGE, *, appendonly: bool = True, port: int | None = None
     ) -> None:
-        self.port = usable_port(port)
+        self.port = pick_port(port)
         self._password = secrets.token_urlsafe(16)
         self.name = f"redisflow-{secrets.token_hex(6)}"
         client = _engine()
         self._guard = Guard(partial(_remove, self.name))
         try:
-            self._container = self._created(client, image, appendonly)
+            self._container = self._create(client, image, appendonly)
             self.start()
             self.label = f"{identify(self.connect()).name} (Docker)"
-        except UnfitServerError as error:
+        except UnsupportedServerError as error:
             self.close()
-            raise UnfitServerError(f"the image {image} {error}") from None
+            raise UnsupportedServerError(f"the image {image} {error}") from None
         except BaseException:
             self.close()
             raise
@@ -79,35 +80,37 @@ class DockerServer:
     def running(self) -> bool:
         try:
             self._container.reload()
-        except docker.errors.NotFound:  # it was closed, or somebody removed it
+        except docker.errors.NotFound:  # closed, or removed by another program
             return False
         return bool(self._container.status == "running")
 
     def connect(self) -> Redis:
-        return client_of(self.port, self._password)
+        return connect_locally(self.port, self._password)
 
     def kill(self) -> None:
-        """`docker kill`, which is SIGKILL: no shutdown, no last snapshot, no last fsync."""
+        """`docker kill`, which sends SIGKILL: no shutdown, no snapshot, no final fsync."""
         if self.running:
-            wait_until_writes_are_out(self.connect())
+            wait_for_written_aof(self.connect())
             self._container.kill()
             self._container.wait()
 
     def start(self) -> None:
-        """Start on the data that is there, and return when it answers."""
+        """Start with the data in the volume, and return when the server answers."""
         try:
             self._container.start()
         except docker.errors.APIError as error:
             raise ServerError(f"the container did not start: {error.explanation}") from None
         wait_for_answer(self.connect(), lambda: self.running, self._last_lines)
         if not self.running:
-            raise ServerError(f"the container did not start. It said:\n{self._last_lines()}")
+            raise ServerError(
+                f"the container did not start. Its last output was:\n{self._last_lines()}"
+            )
 
     def close(self) -> None:
         _remove(self.name)
         self._guard.dismiss()
 
-    def _created(self, client: DockerClient, image: str, appendonly: bool) -> Container:
+    def _create(self, client: DockerClient, image: str, appendonly: bool) -> Container:
         try:
             container = client.create(
                 image,
@@ -115,15 +118,17 @@ class DockerServer:
                 ports={f"{_PORT}/tcp": ("127.0.0.1", self.port)},
                 volumes={self.name: {"bind": "/data", "mode": "rw"}},
                 name=self.name,
-                network="bridge",  # the one that publishes ports
+                network="bridge",  # the default network, which can publish ports
             )
         except docker.errors.APIError as error:
-            raise UnusableServerError(
-                f"no container can be made of the image {image}: {error.explanation}. "
-                f"Does `docker pull {image}` work?"
+            raise UnavailableServerError(
+                f"the image {image} cannot be run: {error.explanation}. "
+                f"Check that `docker pull {image}` works"
             ) from None
-        conf = settings(_PORT, self._password, "/data", appendonly=appendonly, bind="0.0.0.0")
-        # Copied in and not passed: everybody can read the arguments and the environment.
+        conf = render_config(
+            _PORT, self._password, "/data", appendonly=appendonly, bind="0.0.0.0"
+        )
+        # Copied into the container: `docker inspect` shows arguments and environment.
         container.put_archive("/", _archive(_CONF, conf))
         return container
 
@@ -135,31 +140,35 @@ def _engine() -> DockerClient:
     try:
         client = DockerClient()
         client.client.ping()
-    except docker.errors.DockerException:  # its text speaks of sockets and of files
-        raise UnusableServerError(
-            "no Docker engine answers. Is Docker started, and does `docker info` work?"
+    except docker.errors.DockerException:  # its text lists socket errors, not what to do
+        raise UnavailableServerError(
+            "no Docker engine answers. Start Docker, and check that `docker info` works"
         ) from None
     return client
 
 
 def _remove(name: str) -> None:
-    """Remove container and volume of this name, as far as they are there.
+    """Remove the container and the volume of this name, if they exist.
 
-    And the volumes that the image asks for, which have no name.
+    Anonymous volumes, which an image may declare, are removed with the container.
     """
     engine = _engine().client
     wait_until(
-        lambda: _is_gone(lambda: engine.containers.get(name).remove(v=True, force=True)),
-        f"the container {name} is removed",
+        lambda: _try_to_remove(lambda: engine.containers.get(name).remove(v=True, force=True)),
+        f"the container {name} to be removed",
     )
     wait_until(
-        lambda: _is_gone(lambda: engine.volumes.get(name).remove(force=True)),
-        f"the volume {name} is removed",
+        lambda: _try_to_remove(lambda: engine.volumes.get(name).remove(force=True)),
+        f"the volume {name} to be removed",
     )
 
 
-def _is_gone(remove: Callable[[], None]) -> bool:
-    """Whether it is, after one try. A try that was cut short may still be under way (409)."""
+def _try_to_remove(remove: Callable[[], None]) -> bool:
+    """Call `remove` once. True if the object is gone.
+
+    False if the engine answers 409: an earlier removal of it, whose client was killed, is
+    still in progress.
+    """
     try:
         remove()
     except docker.errors.NotFound:

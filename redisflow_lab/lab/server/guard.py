@@ -1,4 +1,4 @@
-"""Cleaning up where no child process ends by itself: in Docker, and on a server we visit."""
+"""Cleanup after a kernel that was killed: containers, and keys on a shared server."""
 
 import pickle
 import signal
@@ -11,10 +11,13 @@ from redisflow_lab.lab.server.interface import ServerError
 
 
 class Guard:
-    """A process that calls `task` when this object or this process is gone, however it ended.
+    """A separate process that runs `task` once this object or this process is gone.
 
-    task: a function of a module, or a `functools.partial` of one; it travels through a pipe,
-          where nobody reads a password
+    It notices the end of this process by a pipe, so SIGKILL counts as well. `dismiss` ends
+    it without running the task.
+
+    task: a module-level function, or a `functools.partial` of one. It is sent through the
+          pipe: a password among its arguments appears in no list of processes.
     """
 
     def __init__(self, task: Callable[[], None]) -> None:
@@ -26,7 +29,7 @@ class Guard:
         )
         assert self._process.stdin is not None
         self._pipe = self._process.stdin
-        # Popen keeps itself, and the pipe, while its process runs.
+        # Popen keeps a reference to itself, and so to the pipe, while its process runs.
         finalize(self, self._pipe.close)
         self._pipe.write(pickle.dumps(task))
         self._pipe.flush()
@@ -36,7 +39,7 @@ class Guard:
         return self._pipe.closed
 
     def dismiss(self) -> None:
-        """The task was done, or is not needed any more."""
+        """End the guard without running its task, for example because it is done already."""
         if not self.dismissed:
             self._pipe.write(b"\n")
             self._pipe.close()
@@ -44,11 +47,12 @@ class Guard:
 
 
 def main() -> None:
+    """The guard process: read the task, wait for the end of the pipe, then run the task."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     task: Callable[[], None] = pickle.load(sys.stdin.buffer)
-    if not sys.stdin.buffer.read(1):  # the end of the file, and no word before it
+    if not sys.stdin.buffer.read(1):  # end of file without the byte that `dismiss` writes
         try:
             task()
-        except ServerError as error:  # a traceback would help nobody: the kernel is gone
+        except ServerError as error:  # the text is enough: the kernel has ended already
             sys.exit(str(error))

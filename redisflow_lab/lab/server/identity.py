@@ -1,4 +1,4 @@
-"""Which server this is: its name, its version, and whether that is recent enough."""
+"""Name and version of a server, and whether the lab supports it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from redisflow_lab.lab.server.interface import UnfitServerError
+from redisflow_lab.lab.server.interface import UnsupportedServerError
 
 OLDEST = (7, 0)
-"""Before Redis 7.0, XINFO GROUPS has no lag. Every Valkey is newer."""
+"""Before Redis 7.0, XINFO GROUPS does not report the lag. Each Valkey is newer."""
+
+_NEEDED = "the lab needs 7.0 or newer"
 
 
 @dataclass(frozen=True)
@@ -21,27 +23,29 @@ class Identity:
 
 
 def identify(client: Redis) -> Identity:
-    """What the server says of itself. Raises UnfitServerError if it is too old.
+    """Ask the server for its name, version and mode, with HELLO.
 
-    From HELLO, which every user may ask; INFO is often forbidden to guests:
+    INFO would tell as much, but users of a shared server often may not call it.
     https://redis.io/docs/latest/commands/hello/
+
+    Raises UnsupportedServerError if the server is too old.
     """
     try:
         reply: Any = client.execute_command("HELLO")
     except ResponseError as error:
         if "unknown command" not in str(error):
             raise
-        raise UnfitServerError(
-            "is older than Redis 6.0; 7.0 is the oldest that will do"
-        ) from None
-    said = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-    name = recent(said[b"server"].decode(), said[b"version"].decode())
-    return Identity(name, said[b"mode"].decode())
+        raise UnsupportedServerError(f"is older than Redis 6.0; {_NEEDED}") from None
+    fields = (
+        reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    )
+    name = check_version(fields[b"server"].decode(), fields[b"version"].decode())
+    return Identity(name, fields[b"mode"].decode())
 
 
-def recent(kind: str, version: str) -> str:
-    """The name and version to show. Raises UnfitServerError if it is too old."""
+def check_version(kind: str, version: str) -> str:
+    """The name to show, such as "Redis 8.10.2". Raises UnsupportedServerError if too old."""
     name = f"{kind.capitalize()} {version}"
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-        raise UnfitServerError(f"is {name}; 7.0 is the oldest that will do")
+        raise UnsupportedServerError(f"is {name}; {_NEEDED}")
     return name

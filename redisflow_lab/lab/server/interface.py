@@ -1,4 +1,4 @@
-"""What every server of the lab can do, whoever runs it, and how it says that it cannot."""
+"""What each kind of server offers to the lab, and the errors it raises."""
 
 from typing import Protocol
 
@@ -6,39 +6,46 @@ from redis import Redis
 
 
 class ServerError(RuntimeError):
-    """No server, or not a usable one. The text says what was tried and what helps."""
+    """No usable server. The text says what was tried and what to do about it."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the text. Where in the lab it was raised helps nobody."""
+        """The text alone, for IPython: the lab's own stack frames would hide it."""
         return [str(self)]
 
 
-class UnusableServerError(ServerError):
-    """There is no such server here: the next way may work."""
+class UnavailableServerError(ServerError):
+    """This kind of server is not available here. The lab tries the next kind."""
 
 
-class UnfitServerError(UnusableServerError):
-    """There is one, but it will not do: worth saying when another one is used instead."""
+class UnsupportedServerError(UnavailableServerError):
+    """The server exists, but the lab cannot use it, for example because it is too old.
+
+    The lab tries the next kind, and `Server.label` mentions the one that was skipped.
+    """
 
 
 class Server(Protocol):
     """A running Redis or Valkey.
 
-    label:  what it is and where from, such as "Valkey 9.1.2 (bundled)"; never a password
-    prefix: what the names of all keys must begin with; empty on an own server
+    label:  name, version and origin, such as "Valkey 9.1.2 (bundled)"; never a password
+    prefix: what every key must begin with on a shared server; empty on the lab's own server
     """
 
     label: str
     prefix: str
 
     def connect(self) -> Redis:
-        """A client that returns bytes and never retries by itself."""
+        """A new client; `client.connect` describes its configuration."""
 
     def kill(self) -> None:
-        """SIGKILL it."""
+        """Send SIGKILL to the server. Raises ServerError on a shared server."""
 
     def start(self) -> None:
-        """Start it again on the data it left."""
+        """Start the server again with the data it left, and wait until it answers.
+
+        Does nothing if it is running. Raises ServerError if it does not start, and on a
+        shared server.
+        """
 
     def close(self) -> None:
-        """End it; on a foreign server, delete our own keys instead."""
+        """Stop the lab's own server, or delete the lab's keys from a shared one."""

@@ -1,4 +1,4 @@
-"""A server process of our own, on this machine."""
+"""A server process on this machine, started by the lab."""
 
 import fcntl
 import re
@@ -11,30 +11,30 @@ from typing import IO
 from redis import Redis
 
 from redisflow_lab.lab.process import Child
-from redisflow_lab.lab.server.identity import identify, recent
-from redisflow_lab.lab.server.interface import ServerError, UnfitServerError
-from redisflow_lab.lab.server.ports import usable_port
+from redisflow_lab.lab.server.identity import check_version, identify
+from redisflow_lab.lab.server.interface import ServerError, UnsupportedServerError
+from redisflow_lab.lab.server.ports import pick_port
 from redisflow_lab.lab.server.private import (
-    client_of,
-    settings,
+    connect_locally,
+    render_config,
     wait_for_answer,
-    wait_until_writes_are_out,
+    wait_for_written_aof,
 )
 
 
 class OwnServer:
-    """A server process of our own: loopback, a random password, private data, AOF.
+    """A private server process: loopback only, random password, data for this user only.
 
-    binary:     of the server
-    origin:     how it was found; shown in `label`
-    appendonly: keep an append-only file (fsync every second); False leaves only the
-                snapshots of the server's defaults
-    port:       None takes a free one
+    binary:     the redis-server or valkey-server to run
+    origin:     where it was found; shown in `label`
     folder:     where it keeps its data, its configuration and its log
+    appendonly: keep an append-only file, written to disk every second (default). Without it,
+                only the snapshots of the server's default configuration survive a kill
+    port:       on 127.0.0.1; None picks a free one
 
-    Never outlives this process (`process.Child`). Raises ServerError when the port is
-    taken, the folder cannot be written, or the server does not start, and UnfitServerError
-    when it is older than Redis 7.0 or made for another system.
+    The process never outlives this one, see `process.Child`. Raises ServerError if the port
+    is taken, if the folder is not writable or is in use, or if the server does not start,
+    and UnsupportedServerError if it is older than Redis 7.0 or does not run on this machine.
     """
 
     prefix = ""
@@ -48,16 +48,16 @@ class OwnServer:
         appendonly: bool = True,
         port: int | None = None,
     ) -> None:
-        _check_version(binary)
+        _check_binary(binary)
         self._binary = binary
         self._password = secrets.token_urlsafe(16)
         self.folder = _writable(folder)
         self._lock = _locked(self.folder)
-        self.port = usable_port(port)
+        self.port = pick_port(port)
         conf = self.folder / "server.conf"
         conf.touch(mode=0o600)
         conf.write_text(
-            settings(
+            render_config(
                 self.port,
                 self._password,
                 str(self.folder),
@@ -82,21 +82,21 @@ class OwnServer:
 
     @property
     def pid(self) -> int:
-        """Of the server process that runs, or ran last."""
+        """The process id of the server that is running, or of the last one that was."""
         assert self._child is not None
         return self._child.pid
 
     def connect(self) -> Redis:
-        return client_of(self.port, self._password)
+        return connect_locally(self.port, self._password)
 
     def kill(self) -> None:
-        """SIGKILL: no shutdown, no last snapshot, no last fsync."""
+        """Send SIGKILL and wait for the end: no shutdown, no snapshot, no final fsync."""
         assert self._child is not None
-        wait_until_writes_are_out(self.connect())
+        wait_for_written_aof(self.connect())
         self._child.kill()
 
     def start(self) -> None:
-        """Start on the data that is there, and return when it answers."""
+        """Start with the data in the folder, and return when the server answers."""
         if self.running:
             return
         log = self.folder / "server.log"
@@ -105,7 +105,9 @@ class OwnServer:
         )
         wait_for_answer(self.connect(), lambda: self.running, lambda: _last_lines(log))
         if not self.running:
-            raise ServerError(f"{self._binary} did not start. It said:\n{_last_lines(log)}")
+            raise ServerError(
+                f"{self._binary} did not start. Its last output was:\n{_last_lines(log)}"
+            )
 
     def close(self) -> None:
         if self._child is not None:
@@ -113,21 +115,23 @@ class OwnServer:
         self._lock.close()
 
 
-def _check_version(binary: Path) -> None:
-    """Asked before it writes anything that another one could not read."""
+def _check_binary(binary: Path) -> None:
+    """Check the version before the server starts and writes files that others cannot read."""
     try:
-        said = subprocess.run(
+        version = subprocess.run(
             [binary, "--version"], capture_output=True, text=True, check=False
         )
-    except OSError as error:  # made for another system: Alpine's has no glibc, for one
-        raise UnfitServerError(f"{binary} cannot be run: {error.strerror}") from None
-    found = re.search(r"(\S+) server v=(\d+\.\d+\.\d+)", said.stdout)
+    except OSError as error:  # built for another system, for example for glibc on Alpine
+        raise UnsupportedServerError(f"{binary} cannot be run: {error.strerror}") from None
+    found = re.search(r"(\S+) server v=(\d+\.\d+\.\d+)", version.stdout)
     if found is None:
-        raise UnfitServerError(f"{binary} --version does not say what it is: {said.stdout!r}")
+        raise UnsupportedServerError(
+            f"{binary} is no Redis or Valkey server: --version printed {version.stdout!r}"
+        )
     try:
-        recent(found[1], found[2])
-    except UnfitServerError as error:
-        raise UnfitServerError(f"{binary} {error}") from None
+        check_version(found[1], found[2])
+    except UnsupportedServerError as error:
+        raise UnsupportedServerError(f"{binary} {error}") from None
 
 
 def _last_lines(log: Path) -> str:
@@ -141,16 +145,23 @@ def _writable(folder: Path) -> Path:
             return folder.absolute()
     except OSError as error:
         raise ServerError(
-            f"the folder {str(folder)!r} cannot be written: {error.strerror}"
+            f"the folder {str(folder)!r} is not writable: {error.strerror}. The server keeps "
+            "its data there; name another one with data_dir="
         ) from None
 
 
 def _locked(folder: Path) -> IO[bytes]:
-    """A lock on the folder, released with this process: two servers would mix their files."""
+    """Lock the folder, because two servers in it would overwrite each other's files.
+
+    The lock ends when the returned file is closed, or with this process.
+    """
     lock = (folder / "server.lock").open("wb")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise ServerError(f"the folder {str(folder)!r} is in use by another lab") from None
+        raise ServerError(
+            f"the folder {str(folder)!r} is in use by another lab. Close that lab, or name "
+            "another folder with data_dir="
+        ) from None
     return lock

@@ -1,24 +1,23 @@
-"""What the servers of our own have in common: their settings, their password, their end."""
+"""Configuration, start and kill of the lab's own servers, whether process or container."""
 
 from collections.abc import Callable
 from contextlib import suppress
 
 import redis
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from redisflow_lab.lab.server.client import connect
 from redisflow_lab.lab.server.interface import ServerError
 from redisflow_lab.lab.waiting import wait_until
 
 _START_S = 10.0
 
 
-def settings(port: int, password: str, folder: str, *, appendonly: bool, bind: str) -> str:
-    """The text of a configuration file. Not as arguments: everybody can read those.
+def render_config(port: int, password: str, folder: str, *, appendonly: bool, bind: str) -> str:
+    """The text of a redis.conf. Command-line arguments would show the password in `ps`.
 
-    hz: how often the server looks whether a BLOCK is over; 10 times a second by default, so
-    that each short one would last 100 ms.
+    hz is raised from 10 to 100, because the server checks that often whether a BLOCK has
+    timed out: with 10, a BLOCK of 20 ms would last up to 100 ms.
     """
     quoted = folder.replace("\\", "\\\\").replace('"', '\\"')
     return (
@@ -27,20 +26,23 @@ def settings(port: int, password: str, folder: str, *, appendonly: bool, bind: s
     )
 
 
-def client_of(port: int, password: str) -> Redis:
-    """A client of a server on this machine that never retries."""
-    return Redis(host="127.0.0.1", port=port, password=password, retry=Retry(NoBackoff(), 0))
+def connect_locally(port: int, password: str) -> Redis:
+    """A client for the lab's own server on this port."""
+    return connect(f"redis://:{password}@127.0.0.1:{port}/0")
 
 
 def wait_for_answer(
     client: Redis, running: Callable[[], bool], details: Callable[[], str]
 ) -> None:
-    """Return when the server answers, or does not run any more. Raises ServerError."""
+    """Wait until the server answers PING or has stopped running.
+
+    Raises ServerError, with what `details` returns, after 10 s.
+    """
     try:
         with client:
             wait_until(
                 lambda: not running() or _answers(client),
-                "the server answers",
+                "the server to answer PING",
                 timeout_s=_START_S,
                 details=details,
             )
@@ -48,17 +50,18 @@ def wait_for_answer(
         raise ServerError(str(error)) from None
 
 
-def wait_until_writes_are_out(client: Redis) -> None:
-    """Return when all that was answered has been handed to the operating system.
+def wait_for_written_aof(client: Redis) -> None:
+    """Wait until each acknowledged write has reached the operating system, at most 3 s.
 
-    While the disk is slow, a server that syncs every second may keep answered writes to
-    itself for up to two seconds. It is killed when there are none, so that a lesson shows
-    the rule: https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
+    With appendfsync everysec and a slow disk, the server may buffer writes for up to two
+    seconds after it answered them. A SIGKILL would lose those, although the rule that a
+    chapter shows says that a killed process loses nothing that was answered:
+    https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
     """
     with client, suppress(redis.RedisError, TimeoutError):
         wait_until(
             lambda: int(client.info("persistence").get("aof_buffer_length", 0)) == 0,
-            "writes are out",
+            "the append-only file to be written",
             timeout_s=3.0,
         )
 
@@ -66,5 +69,5 @@ def wait_until_writes_are_out(client: Redis) -> None:
 def _answers(client: Redis) -> bool:
     try:
         return bool(client.ping())
-    except (redis.ConnectionError, redis.TimeoutError):  # loading is one of the former
+    except (redis.ConnectionError, redis.TimeoutError):  # BusyLoadingError is a ConnectionError
         return False

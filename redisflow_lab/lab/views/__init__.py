@@ -1,1 +1,1 @@
-"""What a learner sees: tables, pictures, and a view that updates while a cell runs."""
+"""What a notebook shows: tables, plots, and a view that updates while a cell runs."""

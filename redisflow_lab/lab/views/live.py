@@ -1,4 +1,4 @@
-"""A view that updates in place while a cell runs, and leaves its last state behind."""
+"""A view of a stream that updates while a cell runs, and keeps its final state."""
 
 import time
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ DRAW_S = 0.4
 
 
 class Watch:
-    """Samples a stream in the background. Made by `Lab.watch`.
+    """Measures the groups of a stream every 20 ms while a block runs. Made by `Lab.watch`.
 
-    While the server is down there is nothing to sample; the line has a gap there.
+    While the server is down, no samples are taken.
     """
 
     def __init__(self, redis: Redis, stream: str) -> None:
         self.stream = stream
-        self._shown = without_prefix(stream)
+        self._name = without_prefix(stream)
         self._redis = redis
         self._rows: list[dict[str, object]] = []
         self._marks: list[tuple[float, str]] = []
@@ -37,9 +37,9 @@ class Watch:
 
     @property
     def samples(self) -> pd.DataFrame:
-        """One row a sample and group: t_s (since the watch began), group, length, lag, pending.
+        """One row per sample and group: t_s, group, length, lag, pending.
 
-        lag is unknown (NA) where the server does not know it.
+        t_s is in seconds since the watch began; lag is NA where the server does not know it.
         """
         columns = ["t_s", "group", "length", "lag", "pending"]
         with self._lock:
@@ -48,17 +48,17 @@ class Watch:
 
     @property
     def marks(self) -> pd.DataFrame:
-        """What was marked, one row each: t_s, text."""
+        """One row per call of `mark`: t_s (seconds since the watch began), text."""
         return pd.DataFrame(self._marks, columns=["t_s", "text"])
 
     def mark(self, text: str) -> None:
-        """Write `text` beside the plot at this moment."""
-        with suppress(redis_py.RedisError):  # down: there is nothing to sample
+        """Take a sample, and show `text` at this moment of the plot."""
+        with suppress(redis_py.RedisError):  # the server is down
             self.sample()
         self._marks.append((time.monotonic() - self._began, text))
 
     def sample(self) -> None:
-        """Take one sample now."""
+        """Take one sample now; none if the stream does not exist."""
         with self._lock:
             if not self._redis.exists(self.stream):
                 return
@@ -77,8 +77,8 @@ class Watch:
                 )
 
     def plot(self) -> Picture:
-        """Lag and pending over the time watched, with the marks."""
-        return lag_plot(self.samples, [*self._marks], self._shown)
+        """Lag and pending entries over time, with the marks."""
+        return lag_plot(self.samples, [*self._marks], self._name)
 
     def _html(self) -> HTML:
         try:
@@ -88,33 +88,33 @@ class Watch:
             ]
         except redis_py.ConnectionError:
             return HTML(
-                f"<p>{escape(self._shown)}: the server is down.</p>" + self.plot().to_html()
+                f"<p>{escape(self._name)}: the server is down.</p>" + self.plot().to_html()
             )
         except redis_py.ResponseError:
-            return HTML(f"<p>{escape(self._shown)}: no such stream yet.</p>")
+            return HTML(f"<p>{escape(self._name)}: this stream does not exist yet.</p>")
         return HTML("".join(table._repr_html_() for table in tables) + self.plot().to_html())
 
-    def _sample_on(self) -> None:
+    def _keep_sampling(self) -> None:
         while not self._over.wait(SAMPLE_S):
             try:
                 self.sample()
             except redis_py.RedisError:
-                continue  # down, or the stream vanished between two commands: a gap
+                continue  # the server is down, or the stream was deleted between two commands
 
-    def _draw_on(self, view: DisplayHandle) -> None:
+    def _keep_drawing(self, view: DisplayHandle) -> None:
         while not self._over.wait(DRAW_S):
             view.update(self._html())
 
 
 @contextmanager
-def watching(redis: Redis, stream: str) -> Iterator[Watch]:
-    """Show the stream's tables and lag plot until the block ends; see `Lab.watch`."""
+def watch_stream(redis: Redis, stream: str) -> Iterator[Watch]:
+    """Show the tables and the lag plot of a stream until the block ends; see `Lab.watch`."""
     watch = Watch(redis, stream)
     view = DisplayHandle()
-    view.display(HTML(f"<p>watching {escape(watch._shown)}</p>"))
+    view.display(HTML(f"<p>watching {escape(watch._name)}</p>"))
     threads = [
-        Thread(target=watch._sample_on, daemon=True),
-        Thread(target=watch._draw_on, args=(view,), daemon=True),
+        Thread(target=watch._keep_sampling, daemon=True),
+        Thread(target=watch._keep_drawing, args=(view,), daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -124,6 +124,6 @@ def watching(redis: Redis, stream: str) -> Iterator[Watch]:
         watch._over.set()
         for thread in threads:
             thread.join()
-        with suppress(redis_py.RedisError):  # the server may be down: a gap
+        with suppress(redis_py.RedisError):  # the server may be down
             watch.sample()
         view.update(watch._html())

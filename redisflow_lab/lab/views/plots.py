@@ -1,7 +1,7 @@
-"""Pictures of what happened: lag and pending over time, and the delivery timeline.
+"""Plots of what happened: lag and pending entries over time, and the delivery timeline.
 
-Each returns a `Picture`, which says in words what it shows. Colour never carries a meaning
-alone: lines differ in dashes, deaths are crosses, and everything has a label.
+Each function returns a `Picture`, which has an alt text. No meaning is carried by colour
+alone: lines differ in their dashes, crashes are crosses, and everything has a label.
 """
 
 import base64
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's palette, distinct under every common colour blindness.
+# The palette of Okabe and Ito, distinct under each common form of colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 _MARKS = {
     "handled": "● handler returned",
@@ -26,7 +26,7 @@ _LINES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":")]
 
 
 class Picture:
-    """A figure and its alt text. The text is also its plain form, so it can be compared."""
+    """A figure as PNG, and its alt text, which is also its plain-text form in a notebook."""
 
     def __init__(self, figure: Figure, alt: str) -> None:
         self.alt = alt
@@ -43,20 +43,20 @@ class Picture:
         return data, {"image/png": {"alt": self.alt}}
 
     def to_html(self) -> str:
-        """An <img> with the picture inside."""
+        """An <img> element that contains the PNG and the alt text."""
         png = base64.b64encode(self.png).decode()
         return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{png}">'
 
 
 def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str) -> Picture:
-    """Lag and pending over time, one line a group, with what happened written beside it.
+    """Lag and pending entries over time, one line per group.
 
-    samples: columns t_s, group, lag, pending, as `Watch.samples`
-    marks:   (t_s, text) each
+    samples: columns t_s (seconds), group, lag, pending, as in `Watch.samples`
+    marks:   moments to label, each (t_s, text)
     """
     figure = Figure(figsize=(8, 4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    said = []
+    sentences = []
     for (group, rows), (colour, dashes) in zip(
         samples.groupby("group", sort=True), _LINES * 9, strict=False
     ):
@@ -66,7 +66,7 @@ def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str)
                 rows["t_s"], known,
                 where="post", color=colour, linestyle=dashes, label=str(group), linewidth=2,
             )  # fmt: skip
-        said.append(
+        sentences.append(
             f"{group}: lag up to {rows['lag'].max()}, in the end {rows['lag'].iloc[-1]}; "
             f"pending in the end {rows['pending'].iloc[-1]}"
         )
@@ -85,28 +85,30 @@ def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str)
             xytext=(3, -2 - 11 * (number % 4)), textcoords="offset points", va="top", zorder=9,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )  # fmt: skip
-    if said:
+    if sentences:
         upper.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title="group")
     lower.set_xlabel("seconds since the watch began")
     figure.suptitle(
         f"{stream}: not yet delivered, and delivered but not acknowledged", fontsize=10
     )
     happened = "; ".join(text for _, text in marks)
-    alt = f"Lag and pending of {stream}. " + ". ".join(said)
+    alt = f"Lag and pending of {stream}. " + ". ".join(sentences)
     return Picture(figure, alt + (f". Marked: {happened}." if marks else "."))
 
 
 def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Picture:
-    """The delivery timeline: one lane a consumer, a bar from delivery to ack for each entry.
+    """The delivery timeline: one lane per consumer, one bar per delivery of an entry.
 
-    events: columns kind, entry_id, consumer, at (seconds), deliveries
-    deaths: which consumer's process died, and when (same clock); marked with a cross
+    events: columns kind, entry_id, consumer, at (seconds), deliveries, as in `Worker.events`
+    deaths: (consumer, at) for each process that was killed; `at` on the same clock
 
-    The axis counts what happened, one step each, because the interesting moments are
-    microseconds apart. A hatched bar is a delivery that was never acknowledged. A dot is
-    where the handler returned, a square where it failed. An arrow leads from there to the
-    next delivery of the same entry. A grey bar ends where the entry was dead-lettered, with
-    a triangle.
+    A filled bar runs from delivery to acknowledgement (blue) or dead-lettering (grey, with a
+    triangle); a hatched bar is a delivery that was not acknowledged. A dot marks where the
+    handler returned, a square where it failed, a cross where the process was killed. An arrow
+    leads from an unacknowledged delivery to the next delivery of the same entry.
+
+    The axis counts events, one step each, because the interesting moments are microseconds
+    apart.
     """
     events = events[events["kind"] != "claimed"]
     steps = _steps(events, deaths)
@@ -125,11 +127,11 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
     ):
         deliveries[entry_id].append(steps[consumer, when])
     unfinished: dict[str, tuple[float, float]] = {}
-    said = []
+    sentences = []
     for key, rows in events.groupby(["consumer", "entry_id", "deliveries"], sort=False):
         consumer, entry_id, _ = map(str, key)
         number = entries.index(entry_id)
-        # An id that the server made is too long for a bar: then its place among all.
+        # An id that the server generated is too long for a bar: show its position instead.
         label = entry_id if len(entry_id) <= 6 else f"#{number + 1}"
         y = lanes.index(consumer) + height * (number + 0.5) - 0.4
         at = {
@@ -138,26 +140,26 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
         }
         began = min(at.values())
         acked = "acked" in at
-        buried = "dead-lettered" in at
-        over_for_good = acked or buried
+        dead_lettered = "dead-lettered" in at
+        finished = acked or dead_lettered
         ends = [steps[who, when] for who, when in deaths if who == consumer]
         ends += deliveries[entry_id]
         until = (
             max(at.values())
-            if over_for_good
+            if finished
             else min([step for step in ends if step > began] or [over])
         )
-        colour = BLUE if acked else GREY if buried else ORANGE
+        colour = BLUE if acked else GREY if dead_lettered else ORANGE
         axes.barh(
             y, until - began, left=began, height=height * 0.8,
-            color=colour if over_for_good else "white", edgecolor=colour,
-            hatch=None if over_for_good else "////", linewidth=1,
+            color=colour if finished else "white", edgecolor=colour,
+            hatch=None if finished else "////", linewidth=1,
         )  # fmt: skip
         axes.text(
             began + 0.12, y, label, va="center", fontsize=8, zorder=5,
-            color="white" if over_for_good else "black",
+            color="white" if finished else "black",
             bbox=None
-            if over_for_good
+            if finished
             else {"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
         for kind, mark in (("handled", "o"), ("failed", "s"), ("dead-lettered", "v")):
@@ -171,17 +173,23 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
                 "", (began, y), unfinished[entry_id], zorder=3,
                 arrowprops={"arrowstyle": "->", "color": GREY, "linestyle": "--"},
             )  # fmt: skip
-        if not over_for_good:
+        if not finished:
             unfinished[entry_id] = (until, y)
         done = "failed, " if "failed" in at else "handled, " if "handled" in at else ""
-        state = "acknowledged" if acked else "dead-lettered" if buried else "not acknowledged"
-        said.append(f"{label} by {consumer}: {done}{state}")
+        state = (
+            "acknowledged"
+            if acked
+            else "dead-lettered"
+            if dead_lettered
+            else "not acknowledged"
+        )
+        sentences.append(f"{label} by {consumer}: {done}{state}")
     for who, when in deaths:
         axes.plot(
             steps[who, when], lanes.index(who), "X", color=RED, markersize=14,
             markeredgecolor="white", zorder=6,
         )  # fmt: skip
-        said.append(f"the process of {who} died")
+        sentences.append(f"the process of {who} died")
     axes.set_yticks(range(len(lanes)), [str(lane) for lane in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.set_xlim(-0.3, over + 0.3)
@@ -195,13 +203,13 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
         fontsize=8,
         loc="left",
     )
-    return Picture(figure, "Delivery timeline. " + "; ".join(said) + ".")
+    return Picture(figure, "Delivery timeline. " + "; ".join(sentences) + ".")
 
 
 def _steps(
     events: pd.DataFrame, deaths: list[tuple[str, float]]
 ) -> dict[tuple[str, float], float]:
-    """The step of each moment, in time order; what one read delivered shares one."""
+    """The step of each moment, in order of time. Entries of one read share a step."""
     moments = [
         (at, str(consumer), "" if kind != "delivered" else "read")
         for at, consumer, kind in zip(

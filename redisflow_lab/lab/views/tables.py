@@ -1,8 +1,8 @@
-"""XINFO STREAM / GROUPS / CONSUMERS and XPENDING as tables, the same on every server.
+"""Tables of a stream: its groups, consumers, pending entries and dead letters.
 
-Each function returns a `Table`: a tidy pandas DataFrame with the columns its docstring
-names. Ids and names are text, counts are integers, times are in ms. Streams are shown
-without the prefix that keys have on a server that is not ours.
+Each function returns a `Table`, a pandas DataFrame, which looks the same on each server. Ids
+and names are text, counts are integers, times (`..._ms`) are in milliseconds. Names of streams
+are shown without the prefix that keys have on a shared server.
 """
 
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ _STYLE = (
     ".redisflow caption{font-weight:600;padding:.2em 0}"
     ".redisflow th,.redisflow td{border-bottom:1px solid #8886;padding:.25em .8em}</style>"
 )
-# On each cell: JupyterLab's own rule for cells is the stronger one otherwise.
+# Inline on each cell, because JupyterLab's own rule for table cells overrides a class.
 _LEFT, _RIGHT = ' style="text-align:left"', ' style="text-align:right"'
 
 
 class Table(pd.DataFrame):
-    """A DataFrame that shows itself plainly: a caption, no index, times with their unit."""
+    """A DataFrame that is shown with a caption, without its index, and with units of time."""
 
     @property
     def _constructor(self) -> type["Table"]:
@@ -65,7 +65,7 @@ class Table(pd.DataFrame):
         return f"{self.caption}\n{text}" if self.caption else text
 
     def _texts(self) -> list[list[str]]:
-        """Every cell as text. Times are equally wide, so that tables keep their shape."""
+        """Each cell as text. Times are padded to one width, so that tables keep their shape."""
         return [
             [
                 _text(value, is_time=str(column).endswith("_ms"))
@@ -76,12 +76,18 @@ class Table(pd.DataFrame):
 
 
 class NoSuchStreamError(ResponseError):
-    """There is no stream under this key. Redis itself says only: no such key."""
+    """No stream has this name. Redis itself says only "no such key"."""
 
 
 def stream_table(redis: Redis, stream: str) -> Table:
-    """XINFO STREAM. One row: stream, length, first_id, last_id (of the entries), groups."""
-    with _naming(stream):
+    """XINFO STREAM: one row.
+
+    Columns: stream, length (entries), first_id and last_id (of the entries; "-" if there are
+    none), groups (how many). https://redis.io/docs/latest/commands/xinfo-stream/
+
+    Raises NoSuchStreamError.
+    """
+    with _explaining_missing(stream):
         info = redis.xinfo_stream(stream)
     row = {
         "stream": without_prefix(stream),
@@ -94,21 +100,26 @@ def stream_table(redis: Redis, stream: str) -> Table:
 
 
 def groups_table(redis: Redis, stream: str) -> Table:
-    """XINFO GROUPS. One row a group: group, consumers, pending, last_delivered_id, lag.
+    """XINFO GROUPS: one row per group.
 
-    lag: entries written and not delivered to this group. Unknown (NA) where the server does
-    not know, and where it says more than the stream holds: after trimming past the group's
-    position its number is wrong. https://redis.io/docs/latest/commands/xinfo-groups/
+    Columns: group, consumers and pending (how many), last_delivered_id, lag.
+
+    lag is the number of entries that were not delivered to the group yet. It is NA if the
+    server does not know it, or if it exceeds the length of the stream: servers report too
+    large a number after entries that the group had not read were trimmed.
+    https://redis.io/docs/latest/commands/xinfo-groups/
+
+    Raises NoSuchStreamError.
     """
     length = redis.xlen(stream)
-    with _naming(stream):
+    with _explaining_missing(stream):
         groups = redis.xinfo_groups(stream)
     rows = [
         {
-            "group": _name(group["name"]),
+            "group": _decode(group["name"]),
             "consumers": group["consumers"],
             "pending": group["pending"],
-            "last_delivered_id": _name(group["last-delivered-id"]),
+            "last_delivered_id": _decode(group["last-delivered-id"]),
             "lag": known_lag(group["lag"], length),
         }
         for group in groups
@@ -120,16 +131,19 @@ def groups_table(redis: Redis, stream: str) -> Table:
 
 
 def consumers_table(redis: Redis, stream: str, group: str) -> Table:
-    """XINFO CONSUMERS. One row a consumer: consumer, pending, idle_ms.
+    """XINFO CONSUMERS: one row per consumer of the group.
 
-    idle_ms: since it last asked for something. `inactive`, which Redis has since 7.2, is
-    left out so that the table is the same everywhere.
+    Columns: consumer, pending (entries it owns), idle_ms (since it last asked for entries).
+    The column `inactive` of Redis 7.2 is left out, so that the table is the same on each
+    server. https://redis.io/docs/latest/commands/xinfo-consumers/
+
+    Raises NoSuchStreamError.
     """
-    with _naming(stream):
+    with _explaining_missing(stream):
         consumers = redis.xinfo_consumers(stream, group)
     rows = [
         {
-            "consumer": _name(consumer["name"]),
+            "consumer": _decode(consumer["name"]),
             "pending": consumer["pending"],
             "idle_ms": consumer["idle"],
         }
@@ -138,18 +152,19 @@ def consumers_table(redis: Redis, stream: str, group: str) -> Table:
     return _table(rows, ["consumer", "pending", "idle_ms"], f"consumers of {group}")
 
 
-def pending_table(redis: Redis, stream: str, group: str, *, most: int = 1_000) -> Table:
-    """XPENDING. One row a pending entry, oldest first, at most `most`.
+def pending_table(redis: Redis, stream: str, group: str, *, limit: int = 1_000) -> Table:
+    """XPENDING: one row per pending entry, oldest first, at most `limit`.
 
-    Columns: entry_id, consumer (its owner), deliveries, idle_ms (since the last delivery).
+    Columns: entry_id, consumer (its owner), deliveries, idle_ms (since its last delivery).
+    https://redis.io/docs/latest/commands/xpending/
     """
     found = cast(
-        list[dict[str, Any]], redis.xpending_range(stream, group, min="-", max="+", count=most)
+        list[dict[str, Any]], redis.xpending_range(stream, group, min="-", max="+", count=limit)
     )
     rows = [
         {
-            "entry_id": _name(entry["message_id"]),
-            "consumer": _name(entry["consumer"]),
+            "entry_id": _decode(entry["message_id"]),
+            "consumer": _decode(entry["consumer"]),
             "deliveries": entry["times_delivered"],
             "idle_ms": entry["time_since_delivered"],
         }
@@ -160,31 +175,31 @@ def pending_table(redis: Redis, stream: str, group: str, *, most: int = 1_000) -
 
 
 def dead_letters_table(redis: Redis, stream: str) -> Table:
-    """What was given up, one row a dead letter, oldest first.
+    """The dead letters of a stream, one row each, oldest first; empty if there are none.
 
-    Columns: letter_id, entry_id (of the original), group, consumer, deliveries, reason.
-    Empty if there is no dead-letter stream.
+    Columns: letter_id (in the dead-letter stream), entry_id (in the original stream), group,
+    consumer, deliveries, reason.
     """
     columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
-    letters = DeadLetters(redis, stream)
-    rows = [{column: getattr(letter, column) for column in columns} for letter in letters]
+    dead_letters = DeadLetters(redis, stream)
+    rows = [{column: getattr(found, column) for column in columns} for found in dead_letters]
     return _table(rows, columns, f"dead letters of {without_prefix(stream)}")
 
 
 def known_lag(lag: int | None, length: int) -> int | None:
-    """The lag a server answered, or None if it cannot be true."""
+    """The lag that a server reported, or None if it exceeds the stream's length."""
     return None if lag is None or lag > length else lag
 
 
 @contextmanager
-def _naming(stream: str) -> Iterator[None]:
+def _explaining_missing(stream: str) -> Iterator[None]:
     try:
         yield
     except ResponseError as error:
         if "no such key" not in str(error).lower():
             raise
         raise NoSuchStreamError(
-            f"no stream {stream!r}; write to it or make a group on it first"
+            f"no stream {stream!r}: publish a message to it, or create a group on it, first"
         ) from None
 
 
@@ -194,12 +209,12 @@ def _table(rows: list[dict[str, Any]], columns: list[str], caption: str) -> Tabl
     return table
 
 
-def _name(raw: bytes | str) -> str:
+def _decode(raw: bytes | str) -> str:
     return raw.decode(errors="replace") if isinstance(raw, bytes) else raw
 
 
 def _entry_id(entry: tuple[bytes, Any] | None) -> str:
-    return _name(entry[0]) if entry else "-"
+    return _decode(entry[0]) if entry else "-"
 
 
 def _title(column: str) -> str:

@@ -1,1 +1,1 @@
-"""Consumers as real processes: the handle a notebook holds, and what runs on the other side."""
+"""Consumers in their own processes: the notebook's handle, and the code of the process."""

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: a consumer that may be told where to die."""
+"""The code of a worker process: a consumer that can kill itself at a chosen point."""
 
 import json
 import os
@@ -17,17 +17,17 @@ from redisflow_lab.interfaces import Handler
 from redisflow_lab.signals import stop_on_signals
 
 CRASH_POINTS = {
-    "after-claim": Kind.CLAIMED,  # taken over, and nothing else
-    "after-delivery": Kind.DELIVERED,  # the server says it is pending, nothing was done
-    "before-ack": Kind.HANDLED,  # the side effect happened, XACK was not sent
-    "after-ack": Kind.ACKED,  # all was done
-    "after-failure": Kind.FAILED,  # the handler raised, nothing was done about it
-    "after-dead-letter": Kind.DEAD_LETTERED,  # given up
+    "after-claim": Kind.CLAIMED,  # taken over from another consumer, nothing done yet
+    "after-delivery": Kind.DELIVERED,  # pending on the server, handler not called yet
+    "before-ack": Kind.HANDLED,  # the handler returned, XACK not sent yet
+    "after-ack": Kind.ACKED,  # acknowledged
+    "after-failure": Kind.FAILED,  # the handler raised, nothing done about it yet
+    "after-dead-letter": Kind.DEAD_LETTERED,  # written to the dead-letter stream
 }
 
 
 class Options(TypedDict):
-    """What a worker passes on to its `RedisStreamConsumer`."""
+    """Arguments for the `RedisStreamConsumer` of the process."""
 
     batch: int
     ack_every: int
@@ -37,7 +37,7 @@ class Options(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process is told, through a pipe, when it starts."""
+    """What the process has to do; it receives this through a pipe when it starts."""
 
     redis: Redis
     stream: str
@@ -49,10 +49,10 @@ class Job:
     after: int
 
 
-def reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Event], None]:
-    """A hook that writes each event to the pipe, and kills this process when it is time.
+def make_reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Event], None]:
+    """An `on_event` hook that writes each event to the pipe and kills this process on time.
 
-    The event is in the pipe before the process dies: what was written stays readable.
+    The event is written before the process dies, so the notebook still reads it.
     """
     point = CRASH_POINTS.get(crash or "")
     reached = 0
@@ -69,6 +69,7 @@ def reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Event],
 
 
 def main(job_fd: int, events_fd: int) -> None:
+    """Read the job from one pipe, then consume and write events to the other until SIGTERM."""
     with os.fdopen(job_fd, "rb") as pipe:
         job: Job = pickle.load(pipe)
     consumer = RedisStreamConsumer(
@@ -76,8 +77,8 @@ def main(job_fd: int, events_fd: int) -> None:
         job.stream,
         job.group,
         job.name,
-        block_ms=20,  # it sees a stop as soon
-        on_event=reporter(events_fd, job.crash, job.after),
+        block_ms=20,  # so it notices SIGTERM within 20 ms
+        on_event=make_reporter(events_fd, job.crash, job.after),
         **job.options,
     )
     with stop_on_signals() as stop:
@@ -85,7 +86,7 @@ def main(job_fd: int, events_fd: int) -> None:
 
 
 if __name__ == "__main__":
-    # Not the functions of this module, which is __main__, but those the job was packed with.
+    # This module is __main__ here; the job was pickled with the classes of the imported one.
     from redisflow_lab.lab.workers import worker_process
 
     worker_process.main(*map(int, sys.argv[1:]))

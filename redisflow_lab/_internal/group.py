@@ -1,0 +1,197 @@
+"""The commands of one consumer in its group. One method is one Redis command."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.wire import Command, round_trip
+
+START = b"0-0"
+"""An id before every entry, and the cursor with which a scan of the pending list begins."""
+
+# Each script checks that entries are still pending with this consumer and acts on them in
+# one step. In two commands, another consumer could claim an entry in between.
+# XCLAIM drops an entry from the pending list if it was trimmed, so trimmed ones are left out:
+# they stay pending until their dead letter is written.
+_REDELIVER = """
+local group, consumer, before, count = ARGV[1], ARGV[2], ARGV[3], #ARGV - 3
+local pending = redis.call('XPENDING', KEYS[1], group, ARGV[4], ARGV[#ARGV],
+                           count + 1, consumer)
+if #pending ~= count then return false end
+local deliveries = {}
+for i, row in ipairs(pending) do
+  if row[1] ~= ARGV[i + 3] then return false end
+  deliveries[i] = row[4] + 1
+end
+local entries = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count,
+                           'STREAMS', KEYS[1], before)[1][2]
+-- This read raises the count in memory only. A claim passes it on to the append-only file
+-- and to replicas.
+local claim = {'XCLAIM', KEYS[1], group, consumer, 0}
+for _, entry in ipairs(entries) do
+  if entry[2] then claim[#claim + 1] = entry[1] end
+end
+if #claim > 5 then
+  claim[#claim + 1] = 'JUSTID'
+  redis.call(unpack(claim))
+end
+return {entries, deliveries}
+"""
+_RENEW = """
+local renewed, trimmed = {}, {}
+for i = 4, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
+    if #redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i]) > 0 then
+      redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', ARGV[3], 'JUSTID')
+      renewed[#renewed + 1] = ARGV[i]
+    else
+      trimmed[#trimmed + 1] = ARGV[i]
+    end
+  end
+end
+return {renewed, trimmed}
+"""
+# Deleting a consumer deletes what is pending with it, also for another process that uses the
+# same name.
+_REMOVE_IF_NOTHING_IS_PENDING = """
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+
+class Pending(NamedTuple):
+    """A row of XPENDING: an entry's id, and how often it was delivered so far."""
+
+    id: bytes
+    deliveries: int
+
+
+class Group:
+    """Consumer `consumer` of the consumer group `group` on `stream`. Keeps no other state.
+
+    redis: a client of the consumer's own (`connection.stream_client`)
+
+    Each method raises redis.RedisError, NOGROUP included.
+    """
+
+    def __init__(self, redis: Redis, stream: str, group: str, consumer: str) -> None:
+        self._redis = redis
+        self.stream, self.group, self.consumer = stream, group, consumer
+
+    def create(self) -> bool:
+        """XGROUP CREATE, and the stream with it, if it is missing. True if it was created.
+
+        From `0`, before the first entry. redis-py's default, `$`, would skip everything
+        written until now: https://redis.io/docs/latest/commands/xgroup-create/
+        """
+        try:
+            self._redis.xgroup_create(self.stream, self.group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+            return False
+        return True
+
+    def read_new(self, count: int, block_ms: int) -> list[Entry]:
+        """XREADGROUP with `>`: up to `count` entries that no consumer was given yet.
+
+        Waits for the first one, `block_ms` at most.
+        """
+        return delivered_by(self._ask(*self.read_command(count, "BLOCK", block_ms)))
+
+    def read_command(self, count: int, *options: str | int) -> Command:
+        """XREADGROUP with `>`, to be sent along with others; `delivered_by` reads its reply."""
+        return (
+            "XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count, *options,
+            "STREAMS", self.stream, ">",
+        )  # fmt: skip
+
+    def acknowledge(self, ids: Sequence[bytes]) -> None:
+        """XACK: these entries are no longer pending."""
+        self._ask(*self.ack_command(ids))
+
+    def ack_command(self, ids: Sequence[bytes]) -> Command:
+        """XACK, to be sent along with others."""
+        return ("XACK", self.stream, self.group, *ids)
+
+    def pending_after(self, entry_id: bytes, count: int) -> list[Pending]:
+        """XPENDING: what is pending with this consumer and has a later id, oldest first."""
+        rows = self._ask(
+            "XPENDING", self.stream, self.group, b"(" + entry_id, "+", count, self.consumer
+        )
+        return [Pending(entry_id, deliveries) for entry_id, _, _, deliveries in rows]
+
+    def pending_of(self, ids: Sequence[bytes]) -> list[Pending]:
+        """XPENDING of each id, in one round trip. Leaves out what is not pending with us."""
+        rows = round_trip(
+            self._redis,
+            [("XPENDING", self.stream, self.group, id_, id_, 1, self.consumer) for id_ in ids],
+        )
+        return [Pending(row[0][0], row[0][3]) for row in rows if row]
+
+    def claim_idle(
+        self, min_idle_ms: int, cursor: bytes, count: int
+    ) -> tuple[bytes, list[bytes], list[bytes]]:
+        """XAUTOCLAIM JUSTID: claim up to `count` entries idle for `min_idle_ms`, of any owner.
+
+        Returns the cursor for the next call, the ids claimed, and the ids that were pending
+        although trimmed, which the server has dropped from the pending list by now. JUSTID
+        counts no delivery. The server looks at ten times `count` entries in one call.
+        https://redis.io/docs/latest/commands/xautoclaim/
+        """
+        next_cursor, claimed, trimmed = self._ask(
+            "XAUTOCLAIM", self.stream, self.group, self.consumer, min_idle_ms, cursor,
+            "COUNT", count, "JUSTID",
+        )  # fmt: skip
+        return next_cursor, claimed, trimmed
+
+    def redeliver(self, ids: Sequence[bytes]) -> list[Entry] | None:
+        """Deliver these again, in one step. Each counts as a delivery, also after a failover.
+
+        None if they are not exactly what is pending with this consumer from the first to the
+        last of them, and then nothing is done: another consumer has claimed or acknowledged
+        one, or there is another entry between them. `ids` are in order, at most 1,000.
+        """
+        reply = self._eval(_REDELIVER, id_before(ids[0]), *ids)
+        if reply is None:
+            return None
+        return [
+            Entry(entry_id, fields, deliveries)
+            for (entry_id, fields), deliveries in zip(*reply, strict=True)
+        ]
+
+    def renew(self, ids: Sequence[bytes], idle_ms: int) -> tuple[list[bytes], list[bytes]]:
+        """Set the idle time of those that are still pending with this consumer.
+
+        Returns their ids, and apart from them the ids of those that were trimmed: they are
+        pending, and their idle time cannot be set. Counts no delivery (XCLAIM JUSTID):
+        https://redis.io/docs/latest/commands/xclaim/
+        """
+        renewed, trimmed = self._eval(_RENEW, idle_ms, *ids)
+        return renewed, trimmed
+
+    def remove_consumer(self) -> bool:
+        """XGROUP DELCONSUMER, if nothing is pending with it. True if it was removed."""
+        return bool(self._eval(_REMOVE_IF_NOTHING_IS_PENDING))
+
+    def _eval(self, script: str, *arguments: bytes | int) -> Any:
+        return self._ask("EVAL", script, 1, self.stream, self.group, self.consumer, *arguments)
+
+    def _ask(self, *command: str | bytes | int) -> Any:
+        (reply,) = round_trip(self._redis, [command])
+        return reply
+
+
+def delivered_by(reply: Any) -> list[Entry]:
+    """The entries in a reply of XREADGROUP with `>`: each is delivered for the first time."""
+    return [Entry(entry_id, fields, 1) for entry_id, fields in reply[0][1]] if reply else []
+
+
+def id_before(entry_id: bytes) -> bytes:
+    """The greatest id below this one; XREADGROUP reads what comes after an id."""
+    milliseconds, number = map(int, entry_id.split(b"-"))
+    return b"%d-%d" % ((milliseconds, number - 1) if number else (milliseconds - 1, 2**64 - 1))
