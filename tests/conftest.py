@@ -1,4 +1,4 @@
-"""A real server for every test, and short words for what most tests do with it.
+"""Fixtures: a real server for every test, and what most tests do with it.
 
 The shared server is what the environment names (REDISFLOW_URL or REDISFLOW_SERVER), so that
 everything a user relies on is tested there as well. A test that kills its server asks for

@@ -1,4 +1,4 @@
-"""Any redis-py client will do, whatever its settings: a consumer opens its own connections."""
+"""Producers and consumers work with a redis-py client of any settings."""
 
 import threading
 

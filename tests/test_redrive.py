@@ -23,7 +23,7 @@ DeadLetterEach = Callable[..., list[DeadLetter]]
 def dead_letter_each(
     publish: Publish, consumer: NewConsumer, dead_letters: DeadLetters
 ) -> DeadLetterEach:
-    """Publishes these contents, lets each fail for good, and returns the dead letters."""
+    """Publishes these contents, lets each fail for good, and returns its dead letter."""
 
     def dead_letter_each(*contents: str) -> list[DeadLetter]:
         publish(*contents)
