@@ -2,6 +2,7 @@
 
 from functools import partial
 from threading import Event as StopEvent
+from threading import Timer
 
 import pytest
 from consumers import NewConsumer, Publish, numbered, rows
@@ -163,6 +164,32 @@ def test_a_killed_server_loses_no_prefetched_message(
 
     prefetching().run(handle, stop=stop)
     assert sorted({*handled}, key=int) == numbered(40)
+    assert len(own_lab.pending()) == 0
+
+
+def test_acknowledgements_that_are_lost_with_a_prefetch_are_sent_again(
+    own_lab: Lab, publish: Publish, prefetching: NewConsumer
+) -> None:
+    """The server is down when the request that carries them is sent."""
+    back = Timer(0.3, own_lab.server.start)
+    own_lab.redis.config_set("appendfsync", "always")
+    publish(*numbered(8))
+    handled: list[str] = []
+    stop = StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        handled.append(delivery.message.content)
+        if delivery.message.content == "1":
+            own_lab.wait_until(lambda: len(own_lab.pending()) == 4, "the prefetch")
+            own_lab.server.kill()
+            back.start()
+        if delivery.message.content == "7":
+            stop.set()
+
+    prefetching(batch=4, ack_every=4).run(handle, stop=stop)
+    back.join()
+    assert sorted({*handled}) == numbered(8)
+    assert handled.count("0") == handled.count("1") == 1
     assert len(own_lab.pending()) == 0
 
 
