@@ -119,10 +119,12 @@ class RedisStreamConsumer:
     def ensure_group(self) -> bool:
         """Create the group, and the stream with it, if it is missing. True if it was created.
 
-        It starts at the first entry. Raises ValueError if `dead_stream` is not a stream.
+        It starts at the first entry. From now on the group lists this consumer. Raises
+        ValueError if `dead_stream` is not a stream.
         """
         check_dead_stream(self._redis, self.dead_stream)
         created = self._group.create()
+        self._group.register()
         if created:
             self._last_processed = START
             log.info("created group %s on %s, from the first entry", self.group, self.stream)
@@ -250,6 +252,9 @@ class RedisStreamConsumer:
         """Deliver again what is pending with us. Yields each batch, as far as it was begun."""
         self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), monotonic())
         while not stop.is_set() and (ids := self._in_flight.next_queued()):
+            # The next one may kill the process, again and again; what is completed must not
+            # be redelivered each time.
+            self._acks.flush()
             entries = self._group.redeliver(ids)
             if entries is None:
                 self._in_flight.queue_again(ids)

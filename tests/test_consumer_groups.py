@@ -30,6 +30,14 @@ def test_ensure_group_returns_whether_it_created_the_group_and_creates_the_strea
     assert lab.redis.xlen(stream) == 0
 
 
+def test_the_group_lists_a_consumer_before_it_was_given_anything(
+    lab: Lab, consumer: NewConsumer
+) -> None:
+    alice = consumer("alice")
+    assert list(lab.consumers(alice.stream)["consumer"]) == ["alice"]
+    assert list(lab.consumers(alice.stream)["pending"]) == [0]
+
+
 def test_consumers_share_the_messages_of_a_group_and_each_group_gets_all(
     publish: Publish, consumer: NewConsumer
 ) -> None:

@@ -11,6 +11,9 @@ from redisflow_lab._internal.wire import Command, round_trip
 
 START = b"0-0"
 """An id before every entry, and the cursor with which a scan of the pending list begins."""
+_AFTER_ALL = b"%d-%d" % (2**64 - 1, 2**64 - 2)
+"""The last id that something could come after: after the very last one, the server begins
+again with the first."""
 
 # Each script checks that entries are still pending with this consumer and acts on them in
 # one step. In two commands, another consumer could claim an entry in between.
@@ -95,6 +98,18 @@ class Group:
                 raise
             return False
         return True
+
+    def register(self) -> None:
+        """List this consumer in XINFO CONSUMERS before it was given an entry.
+
+        By XREADGROUP of what is pending at the end of all ids, which is nothing. Without
+        it, Valkey lists a consumer at its first read, Redis at the first entry it is given.
+        XGROUP CREATECONSUMER would need one more permission.
+        """
+        self._ask(
+            "XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", 1,
+            "STREAMS", self.stream, _AFTER_ALL,
+        )  # fmt: skip
 
     def read_new(self, count: int, block_ms: int) -> list[Entry]:
         """XREADGROUP with `>`: up to `count` entries that no consumer was given yet.
