@@ -38,6 +38,13 @@ def test_a_redelivery_counts_and_brings_the_fields(lab: Lab, stream: str, alice:
     ]
 
 
+def test_the_largest_delivery_count_stays_large(lab: Lab, stream: str, alice: Group) -> None:
+    """XNACK FATAL of Redis 8.8 sets it; in a script it is more than a number can hold."""
+    lab.redis.xclaim(stream, "billing", "alice", 0, ["1-0"], retrycount=2**63 - 1)
+    (entry,) = alice.redeliver([b"1-0"]) or []
+    assert entry.deliveries > 2**50
+
+
 def test_what_another_consumer_has_claimed_is_neither_redelivered_nor_renewed(
     lab: Lab, stream: str, alice: Group
 ) -> None:

@@ -27,7 +27,7 @@ if #pending ~= count then return false end
 local deliveries = {}
 for i, row in ipairs(pending) do
   if row[1] ~= ARGV[i + 3] then return false end
-  deliveries[i] = row[4] + 1
+  deliveries[i] = math.min(row[4], 2^53) + 1  -- XNACK FATAL sets 2^63 - 1, beyond Lua
 end
 local entries = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count,
                            'STREAMS', KEYS[1], before)[1][2]
