@@ -108,4 +108,4 @@ def test_a_handler_of_the_wrong_shape_is_refused_and_no_message_is_read(
             step(handler)
     with pytest.raises(TypeError, match=says):
         alice.run(handler, stop=StopEvent())
-    assert rows(lab.groups(stream), "consumers", "pending", "lag") == [[0, 0, 1]]
+    assert rows(lab.groups(stream), "pending", "lag") == [[0, 1]]

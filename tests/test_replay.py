@@ -88,7 +88,7 @@ def test_replay_finds_what_was_delivered_in_a_reply_that_got_lost(
     ids = publish("0", "1")
     handled: list[str] = []
     with (
-        client_losing_answers_to(b"XREADGROUP", lab) as client,
+        client_losing_answers_to(b"\r\n>\r\n", lab) as client,  # the id of a read of new ones
         pytest.raises(redis.ConnectionError),
     ):
         consumer(redis=client).read_new(collect_into(handled))
