@@ -177,7 +177,10 @@ def test_a_server_without_memory_loses_no_message(
 
 
 def test_a_long_or_unencodable_error_is_cut_to_fit_a_dead_letter(
-    publish: Publish, consumer: NewConsumer, dead_letters: DeadLetters
+    publish: Publish,
+    consumer: NewConsumer,
+    dead_letters: DeadLetters,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     publish("a", "b")
 
@@ -186,6 +189,8 @@ def test_a_long_or_unencodable_error_is_cut_to_fit_a_dead_letter(
 
     consumer(max_deliveries=1).read_new(fail)
     assert [len(letter.error) for letter in dead_letters] == [1_000, 1_000]
+    assert r"ValueError: \udcff\udcff" in caplog.text
+    caplog.text.encode()  # as a log file does
 
 
 UNDECODABLE = [

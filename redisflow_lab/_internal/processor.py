@@ -131,7 +131,9 @@ class Processor:
 
 
 def _described(error: Exception) -> str:
+    """Type and message, in text that every log and every client can encode."""
     try:
-        return f"{type(error).__name__}: {error}"
+        described = f"{type(error).__name__}: {error}"
     except Exception:  # the exception is the user's, and so is its __str__
         return type(error).__name__
+    return described.encode(errors="backslashreplace").decode()
