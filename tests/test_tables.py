@@ -1,6 +1,5 @@
 """Tables show what Redis answers: columns, values, units, and unknown numbers as unknown."""
 
-import pandas as pd
 import pytest
 from network import address_of
 from redis import Redis
@@ -8,7 +7,7 @@ from redis import Redis
 from redisflow_lab import Message
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.prefix import without_prefix
-from redisflow_lab.lab.views.tables import Table, known_lag, pending_table, stream_table
+from redisflow_lab.lab.views.tables import Table, pending_table, stream_table
 
 
 def fill(lab: Lab, stream: str, count: int = 6) -> None:
@@ -31,25 +30,6 @@ def test_each_table_has_its_documented_columns(lab: Lab, stream: str) -> None:
         table = getattr(lab, name)(stream)
         assert isinstance(table, Table)
         assert list(table.columns) == expected
-
-
-def test_a_lag_after_trimming_past_the_cursor_is_unknown(lab: Lab, stream: str) -> None:
-    """Some servers count entries that were trimmed before they were read."""
-    fill(lab, stream, 12)
-    assert lab.groups(stream)["lag"].tolist() == [10]
-    lab.redis.xtrim(stream, maxlen=3, approximate=False)
-    answered = lab.redis.xinfo_groups(stream)[0]["lag"]
-    shown = lab.groups(stream)["lag"][0]
-    assert pd.isna(shown) if answered is None or answered > 3 else shown == answered == 3
-
-
-@pytest.mark.parametrize(
-    ("answered", "length", "known"), [(None, 3, None), (4, 3, None), (3, 3, 3), (0, 3, 0)]
-)
-def test_a_lag_is_known_up_to_the_length_of_the_stream(
-    answered: int | None, length: int, known: int | None
-) -> None:
-    assert known_lag(answered, length) == known
 
 
 def test_counts_are_integers_next_to_an_unknown_lag(lab: Lab, stream: str) -> None:

@@ -13,6 +13,7 @@ from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.process import PrivateFolder
 from redisflow_lab.lab.server import Server, ServerError, open_server
+from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
 from redisflow_lab.lab.views.live import Watch, watch_stream
 from redisflow_lab.lab.views.plots import Picture, timeline_plot
 from redisflow_lab.lab.views.tables import (
@@ -20,7 +21,6 @@ from redisflow_lab.lab.views.tables import (
     consumers_table,
     dead_letters_table,
     groups_table,
-    known_lag,
     pending_table,
     stream_table,
 )
@@ -232,14 +232,13 @@ class Lab:
             self._folder.remove()
 
     def _measure(self, stream: str, group: str) -> dict[str, Any]:
-        length = self.redis.xlen(stream)
         pending = pending_table(self.redis, stream, group)
-        groups = {row["name"].decode(): row for row in self.redis.xinfo_groups(stream)}
-        row = groups[group]
+        info, groups = stream_and_groups(self.redis, stream)
+        row = {found["name"].decode(): found for found in groups}[group]
         return {
-            "length": length,
+            "length": info["length"],
             "last delivered id": row["last-delivered-id"].decode(),
-            "lag": known_lag(row["lag"], length),
+            "lag": lag_of(row, info),
             "pending": row["pending"],
             "deliveries of pending": sum(map(int, pending["deliveries"])),  # may exceed 64 bits
         }

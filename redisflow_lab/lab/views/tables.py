@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab.prefix import without_prefix
+from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
 
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
@@ -104,23 +105,20 @@ def groups_table(redis: Redis, stream: str) -> Table:
 
     Columns: group, consumers and pending (how many), last_delivered_id, lag.
 
-    lag is the number of entries that were not delivered to the group yet. It is NA if the
-    server does not know it, or if it exceeds the length of the stream: servers report too
-    large a number after entries that the group had not read were trimmed.
-    https://redis.io/docs/latest/commands/xinfo-groups/
+    lag is the number of entries that were not delivered to the group yet, and NA where it is
+    not known. https://redis.io/docs/latest/commands/xinfo-groups/
 
     Raises NoSuchStreamError.
     """
-    length = redis.xlen(stream)
     with _explaining_missing(stream):
-        groups = redis.xinfo_groups(stream)
+        info, groups = stream_and_groups(redis, stream)
     rows = [
         {
             "group": _decode(group["name"]),
             "consumers": group["consumers"],
             "pending": group["pending"],
             "last_delivered_id": _decode(group["last-delivered-id"]),
-            "lag": known_lag(group["lag"], length),
+            "lag": lag_of(group, info),
         }
         for group in groups
     ]
@@ -184,11 +182,6 @@ def dead_letters_table(redis: Redis, stream: str) -> Table:
     dead_letters = DeadLetters(redis, stream)
     rows = [{column: getattr(found, column) for column in columns} for found in dead_letters]
     return _table(rows, columns, f"dead letters of {without_prefix(stream)}")
-
-
-def known_lag(lag: int | None, length: int) -> int | None:
-    """The lag that a server reported, or None if it exceeds the stream's length."""
-    return None if lag is None or lag > length else lag
 
 
 @contextmanager

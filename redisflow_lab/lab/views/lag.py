@@ -1,0 +1,41 @@
+"""The lag of a group: how many entries of the stream were not delivered to it yet."""
+
+from typing import Any, cast
+
+from redis import Redis
+
+
+def stream_and_groups(redis: Redis, stream: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The replies of XINFO STREAM and XINFO GROUPS, both of the same moment.
+
+    Raises ResponseError if the stream does not exist.
+    """
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.xinfo_stream(stream)
+    pipeline.xinfo_groups(stream)
+    info, groups = pipeline.execute()
+    return cast(dict[str, Any], info), cast(list[dict[str, Any]], groups)
+
+
+def lag_of(group: dict[str, Any], stream: dict[str, Any]) -> int | None:
+    """The lag of a group in entries, or None if it is not known.
+
+    group, stream: of `stream_and_groups`
+
+    At both ends of the stream the ids tell the lag. Between them the server's number counts.
+    After entries were deleted or trimmed, it may have none, or one that cannot be true.
+    https://redis.io/docs/latest/commands/xinfo-groups/
+    """
+    if not stream["length"]:
+        return 0
+    delivered = _comparable(group["last-delivered-id"])
+    if delivered >= _comparable(stream["last-entry"][0]):
+        return 0
+    if delivered < _comparable(stream["first-entry"][0]):
+        return int(stream["length"])
+    reported = group["lag"]
+    return reported if reported is not None and 0 < reported < stream["length"] else None
+
+
+def _comparable(entry_id: bytes) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split(b"-")))
