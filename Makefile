@@ -15,8 +15,8 @@ lab: install ## open the course in JupyterLab
 	@$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb
 
 test: install ## run all tests: the package and every chapter
-	$(BIN)/pytest tests
-	$(BIN)/python tools/run_chapters.py
+	$(BIN)/pytest -n 2 --dist worksteal tests
+	$(BIN)/pytest -n 2 --dist loadfile --nbval notebooks
 
 lint: install ## check style, format and types
 	$(BIN)/ruff check .

@@ -65,12 +65,12 @@ def run(row: Row, number: int) -> Result:
             print(
                 f"== {result.server}, Python {row.python}, {row.packages} packages", flush=True
             )
-            marked = () if row.whole else ("-m", "not once")
             report = FOLDER / f"{number}.xml"
-            result.tests = tests_of(report_of(python, environment, report, "tests", *marked))
-            result.chapters = chapters_of(
-                report_of(python, environment, report, "--nbval", "notebooks")
-            )
+            tests = ("-n", "2", "--dist", "worksteal", "tests")
+            marked = () if row.whole else ("-m", "not once")
+            result.tests = tests_of(report_of(python, environment, report, *tests, *marked))
+            chapters = ("-n", "2", "--dist", "loadfile", "--nbval", "notebooks")
+            result.chapters = chapters_of(report_of(python, environment, report, *chapters))
     except MissingError as error:
         result.missing = str(error)
     except Exception as error:  # the other rows run all the same
