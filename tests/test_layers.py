@@ -66,3 +66,9 @@ def test_importing_the_helper_loads_no_laboratory() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_architecture_page_names_every_module_of_the_helper() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    modules = [path.name for path in HELPER if "pb" not in path.parts]
+    assert [name for name in modules if name != "__init__.py" and name not in page] == []

@@ -225,9 +225,9 @@ def test_a_server_that_does_not_answer_is_reported_with_its_output(
 def test_a_server_built_for_another_system_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign = tmp_path / "redis-server"
-    foreign.write_text("#!/no/such/loader\n")
-    foreign.chmod(0o755)
+    broken = tmp_path / "redis-server"
+    broken.write_text("#!/no/such/loader\n")
+    broken.chmod(0o755)
     monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     lab = Lab()

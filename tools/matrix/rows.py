@@ -15,7 +15,7 @@ import docker.errors
 from redisflow_lab.lab.server import choice
 from redisflow_lab.lab.server.docker import IMAGE
 from tools.matrix.environments import ROOT, MissingError, environment
-from tools.matrix.guest import visited
+from tools.matrix.shared_server import shared_server
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -54,7 +54,7 @@ def all_rows() -> list[Row]:
         *(Row(_short(folder), partial(on_path, folder)) for folder in [*found, *fetched]),
         *([] if fetched else [Row("redis-server", none_fetched)]),
         Row("Docker", in_docker),
-        Row("a URL", partial(foreign, [*found, *fetched])),
+        Row("a URL", partial(by_url, [*found, *fetched])),
         *(Row("bundled", bundled, python) for python in PYTHONS if python != HERE),
         Row("bundled", bundled, PYTHONS[0], "lowest"),
         Row("bundled", bundled, PYTHONS[-1], "newest"),
@@ -90,10 +90,10 @@ def in_docker() -> Iterator[Mapping[str, str]]:
 
 
 @contextmanager
-def foreign(folders: list[Path]) -> Iterator[Mapping[str, str]]:
-    """As a guest, on the last of these servers or the bundled one."""
+def by_url(folders: list[Path]) -> Iterator[Mapping[str, str]]:
+    """On a shared server, started from the last of these binaries or the bundled one."""
     binary = folders[-1] / "redis-server" if folders else choice.find_bundled()
-    with visited(binary) as url:
+    with shared_server(binary) as url:
         yield {"REDISFLOW_URL": url, "REDISFLOW_SERVER": ""}
 
 

@@ -1,4 +1,4 @@
-"""A foreign server: other people's keys of every type, and a user restricted to our prefix."""
+"""A server that others use too: their keys of every type, and a user limited to our prefix."""
 
 import secrets
 from collections.abc import Iterator
@@ -12,23 +12,23 @@ from redisflow_lab.lab.server.own import OwnServer
 from redisflow_lab.lab.waiting import wait_until
 
 
-class BadGuestError(Exception):
+class KeysChangedError(Exception):
     """The course left a key behind, or changed one that is not its own."""
 
 
 @contextmanager
-def visited(binary: Path) -> Iterator[str]:
+def shared_server(binary: Path) -> Iterator[str]:
     """Start such a server from this binary, and yield its URL.
 
-    Raises BadGuestError at the end if the keys differ from those at the beginning.
+    Raises KeysChangedError at the end if the keys differ from those at the beginning.
     """
     folder = PrivateFolder()
-    server = OwnServer(binary, "a foreign server", folder.path / "server")
+    server = OwnServer(binary, "a shared server", folder.path / "server")
     try:
         redis = server.connect()
         password = secrets.token_urlsafe(16)
-        furnish(redis, password)
-        before = everything(redis)
+        populate(redis, password)
+        before = all_keys(redis)
         yield f"redis://learner:{password}@127.0.0.1:{server.port}/0"
         compare(redis, before)
     finally:
@@ -37,16 +37,16 @@ def visited(binary: Path) -> Iterator[str]:
 
 
 def compare(redis: Redis, before: dict[bytes, tuple[bytes | None, bool]]) -> None:
-    """Raises BadGuestError unless the keys are as `before`, or become so within the limit."""
+    """Raise KeysChangedError unless the keys are as `before`, or become so in time."""
     try:
-        wait_until(lambda: everything(redis) == before, "its keys are as before")
+        wait_until(lambda: all_keys(redis) == before, "its keys are as before")
     except TimeoutError:
-        after = everything(redis)
+        after = all_keys(redis)
         differ = [key for key in {*before, *after} if before.get(key) != after.get(key)]
-        raise BadGuestError(f"left, changed or deleted: {sorted(differ)}") from None
+        raise KeysChangedError(f"left, changed or deleted: {sorted(differ)}") from None
 
 
-def furnish(redis: Redis, password: str) -> None:
+def populate(redis: Redis, password: str) -> None:
     """Write keys of every type, some with names close to ours or to those in the chapters.
 
     Also create the user "learner", limited to our prefix and to commands that are not
@@ -75,7 +75,7 @@ def furnish(redis: Redis, password: str) -> None:
     redis.xreadgroup("billing", "alice", {"orders": ">"})
 
 
-def everything(redis: Redis) -> dict[bytes, tuple[bytes | None, bool]]:
+def all_keys(redis: Redis) -> dict[bytes, tuple[bytes | None, bool]]:
     """Every key with its value, byte for byte, and whether it expires."""
     keys = map(bytes, redis.scan_iter(count=1_000))
     return {key: (redis.dump(key), redis.ttl(key) > 0) for key in keys}

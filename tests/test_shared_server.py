@@ -1,4 +1,4 @@
-"""A foreign server: the lab touches its own keys only, and explains each refusal."""
+"""A server that others use too: the lab touches its own keys only, and explains refusals."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
 from redisflow_lab.lab.server.ports import pick_port
 from redisflow_lab.lab.waiting import wait_until
-from tools.matrix.guest import everything, furnish
+from tools.matrix.shared_server import all_keys, populate
 
 PASSWORD = "not to be shown"
 QUOTED = PASSWORD.replace(" ", "%20")
@@ -31,7 +31,7 @@ QUOTED = PASSWORD.replace(" ", "%20")
 def host() -> Iterator[Lab]:
     """A server that others use too, with keys of every type and a user for the lab."""
     host = Lab("own")
-    furnish(host.redis, PASSWORD)
+    populate(host.redis, PASSWORD)
     yield host
     host.close()
 
@@ -70,14 +70,14 @@ def use(guest: Lab) -> None:
 def test_the_lab_works_for_a_user_restricted_to_its_prefix_and_leaves_nothing_behind(
     host: Lab, open_lab_at
 ) -> None:
-    before = everything(host.redis)
+    before = all_keys(host.redis)
     guest = open_lab_at(url_of(host))
     use(guest)
-    ours = set(everything(host.redis)) - set(before)
+    ours = set(all_keys(host.redis)) - set(before)
     assert ours
     assert all(key.startswith(guest.key("").encode()) for key in ours)
     guest.close()
-    assert everything(host.redis) == before
+    assert all_keys(host.redis) == before
 
 
 def test_each_lab_deletes_its_own_keys_only(host: Lab, open_lab_at) -> None:
@@ -91,7 +91,7 @@ def test_each_lab_deletes_its_own_keys_only(host: Lab, open_lab_at) -> None:
 
 
 def test_a_killed_lab_leaves_no_key(host: Lab) -> None:
-    before = everything(host.redis)
+    before = all_keys(host.redis)
     code = (
         "from redisflow_lab.lab import Lab; lab = Lab(); lab.redis.set(lab.key('a'), 1); "
         "print('written', flush=True); input()"
@@ -107,25 +107,25 @@ def test_a_killed_lab_leaves_no_key(host: Lab) -> None:
         assert guest.stdout is not None
         assert "your URL" in guest.stdout.readline()
         assert guest.stdout.readline() == "written\n"
-        assert everything(host.redis) != before
+        assert all_keys(host.redis) != before
         guest.send_signal(signal.SIGKILL)
-    wait_until(lambda: everything(host.redis) == before, "its keys are gone")
+    wait_until(lambda: all_keys(host.redis) == before, "its keys are gone")
 
 
 def test_a_lab_that_is_garbage_collected_leaves_no_key(
     host: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = everything(host.redis)
+    before = all_keys(host.redis)
     monkeypatch.setenv("REDISFLOW_URL", url_of(host))
     monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
     guest = Lab()
     guest.redis.set(guest.key("a"), 1)
     del guest
     gc.collect()
-    wait_until(lambda: everything(host.redis) == before, "its keys are gone")
+    wait_until(lambda: all_keys(host.redis) == before, "its keys are gone")
 
 
-def test_a_foreign_server_is_neither_started_nor_killed(host: Lab, open_lab_at) -> None:
+def test_a_shared_server_is_neither_started_nor_killed(host: Lab, open_lab_at) -> None:
     guest = open_lab_at(url_of(host))
     for refused in (guest.server.kill, guest.server.start):
         with pytest.raises(
