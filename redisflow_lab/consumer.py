@@ -41,25 +41,27 @@ class RedisStreamConsumer:
 
     - The handler raises: the message stays pending, the next one is handled, and this one is
       redelivered after `min_idle_ms`, to this consumer or another.
-    - This process dies: what it had in flight stays pending with its name. The same name
+    - This process dies: what it had in flight stays pending under its name. The same name
       replays it at its next start; any other consumer claims it after `min_idle_ms`.
-    - It fails at delivery `max_deliveries`, was delivered so often and never finished, or is
-      no message at all: it is moved to the dead-letter stream.
-    - The reply to an acknowledgement is lost: it is sent again, before anything else is read.
+    - Delivery `max_deliveries` fails, or as many deliveries never finished, or the entry
+      cannot be decoded: it is moved to the dead-letter stream, and only then acknowledged.
+    - The reply to an acknowledgement is lost: the acknowledgement is sent again before
+      anything else is read.
 
     redis:          a client of the server. The consumer opens its own connections with the
                     same address and credentials
     stream:         the key
-    group:          the consumer group; created if it is missing, from the first entry on
-    name:           of this consumer, the owner of what it has in flight. Use a name that
+    group:          the consumer group; created if it is missing, starting at the first entry
+    name:           the consumer's name, under which its entries are pending. Use a name that
                     survives a restart and that no other process has at the same time. None
-                    takes a random name; then a restarted process gets another name, replays
-                    nothing, and its messages wait for `min_idle_ms` to be claimed
+                    generates a random one; then a restarted process gets another name,
+                    replays nothing, and its messages wait for `min_idle_ms` to be claimed
     batch:          entries to request per read. All of them become pending at once, so a
                     crash can strand up to this many
-    ack_every:      acknowledge after this many completed messages, and at the end of every
-                    read. After a crash, at most this many are delivered again although they
-                    were completed. Values above 1 also turn on prefetching in `run`
+    ack_every:      acknowledge after this many completed messages, at the end of a batch,
+                    and before any message is redelivered. After a crash, at most this many
+                    are delivered again although they were completed. Values above 1 also
+                    turn on prefetching in `run`
     block_ms:       how long a read waits for new entries; `run` notices `stop` this often
     min_idle_ms:    claim entries that have been idle for this long, from any consumer; also
                     the pause before a failed message is redelivered. Lower values recover
@@ -67,14 +69,16 @@ class RedisStreamConsumer:
     max_handler_ms: how long your handler may take per message (default: half of
                     `min_idle_ms`). Slower handlers must call `Delivery.heartbeat()` at least
                     this often to keep their lease
-    max_deliveries: deliveries before a message is dead-lettered. A crash costs everything
-                    that was delivered with it one delivery, so allow for a few
+    max_deliveries: deliveries before a message is dead-lettered. A crash uses up one
+                    delivery of each message in flight, so allow for a few
     dead_stream:    key of the dead-letter stream (default: `<stream>:dead`)
     on_event:       called with an `Event` for everything that happens to a message, in the
                     thread of the handler
 
-    The steps below can be called one by one, each with an optional `stop` that ends it
-    between two messages; `run` is these in a loop. One instance belongs to one thread.
+    The steps below can be called one by one; `run` is these in a loop. Those that call the
+    handler take an optional `stop`, which ends them between two messages. Messages are
+    handled one at a time: first the replay, then in the order of delivery. One instance
+    belongs to one thread.
     """
 
     def __init__(
@@ -119,8 +123,9 @@ class RedisStreamConsumer:
     def ensure_group(self) -> bool:
         """Create the group, and the stream with it, if it is missing. True if it was created.
 
-        It starts at the first entry. From now on the group lists this consumer. Raises
-        ValueError if `dead_stream` is not a stream.
+        A new group starts at the first entry, so a group that was deleted handles everything
+        in the stream again. Also lists this consumer in the group. Raises ValueError if
+        `dead_stream` is not a stream.
         """
         check_dead_stream(self._redis, self.dead_stream)
         created = self._group.create()
@@ -133,10 +138,11 @@ class RedisStreamConsumer:
     def replay_pending(
         self, handler: Handler, *, after: bytes = START, stop: ThreadEvent | None = None
     ) -> int:
-        """Redeliver what is pending with this name, once each. Returns how many were begun.
+        """Redeliver each entry pending under this name once. Returns how many were begun.
 
-        That is what an earlier process of this name left in flight, and what was delivered
-        in a reply that got lost: so replay at every start, not only after a crash.
+        These are what an earlier process of this name left in flight, and what was delivered
+        in a reply that got lost: so replay at every start, not only after a crash. An entry
+        that was trimmed meanwhile is dead-lettered.
 
         after: skip entries up to this id
         """
@@ -153,10 +159,11 @@ class RedisStreamConsumer:
         return begun
 
     def take_over(self, handler: Handler, *, stop: ThreadEvent | None = None) -> int:
-        """Claim up to a batch of what has been idle for `min_idle_ms`, of any consumer.
+        """Claim and handle up to `batch` entries that have been idle for `min_idle_ms`.
 
-        One step of a sweep through the group's pending list; the next call goes on where
-        this one ended. Returns how many were begun.
+        Whoever their owner is, this consumer included. One step of a sweep through the
+        group's pending list; the next call goes on where this one ended. Returns how many
+        were begun.
         """
         self._processor.check(handler)
         stop = stop or ThreadEvent()
@@ -175,14 +182,14 @@ class RedisStreamConsumer:
     def read_new(
         self, handler: Handler, *, stop: ThreadEvent | None = None, prefetch: bool = False
     ) -> int:
-        """Handle a batch of entries that no consumer of the group was given yet.
+        """Handle up to `batch` entries that were not delivered to the group yet.
 
         Waits up to `block_ms` for the first one, less if a sweep is due. Returns how many
         were delivered.
 
         prefetch: read half a batch, and request the other half for the next call before this
                   one is handled, so that server and handler work at the same time.
-                  `make bench`, prefetch: 1.36 (100 B), 1.20 (1 KB) times the throughput
+                  Throughput by `make bench`: 1.36 times (100 B), 1.20 times (1 KB)
         """
         self._processor.check(handler)
         stop = stop or ThreadEvent()
@@ -195,18 +202,19 @@ class RedisStreamConsumer:
         )
         self._processor.process(entries, handler, stop)
         if self._prefetch.state is State.IDLE:
-            self._acks.flush()  # else with the next request
+            self._acks.flush()  # otherwise they travel with the next request
         if entries:
             self._last_processed = entries[-1].id
         return len(entries)
 
     def leave(self) -> bool:
-        """Hand over what is in flight, and remove this name if nothing is pending with it.
+        """Hand over what is in flight, and remove this name if nothing is pending under it.
 
-        Entries that were not begun count as idle for `min_idle_ms`: another consumer may
-        claim them at once. Returns whether the name was removed.
+        Completed entries are acknowledged. Those that were not begun count as idle for
+        `min_idle_ms` from now on, so another consumer may claim them at once. Returns whether
+        the name was removed.
         """
-        trimmed = self._lease.renew(self._min_idle_ms)
+        trimmed = self._lease.renew(self._min_idle_ms)  # acknowledges first
         for entry in self._in_flight.unfinished():
             if entry.id in trimmed:
                 error = "trimmed before it was handled"
@@ -249,11 +257,11 @@ class RedisStreamConsumer:
     def _redeliver(
         self, pending: Sequence[Pending], handler: Handler, stop: ThreadEvent
     ) -> Iterator[list[Entry]]:
-        """Deliver again what is pending with us. Yields each batch, as far as it was begun."""
+        """Deliver again what is pending with us. Yields the begun part of each batch."""
         self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), monotonic())
         while not stop.is_set() and (ids := self._in_flight.next_queued()):
-            # The next one may kill the process, again and again; what is completed must not
-            # be redelivered each time.
+            # If the next message kills the process, the completed ones must not be
+            # redelivered with it.
             self._acks.flush()
             entries = self._group.redeliver(ids)
             if entries is None:
@@ -265,7 +273,7 @@ class RedisStreamConsumer:
                 yield entries[:begun]
 
     def _forget_in_flight(self) -> None:
-        """Close every connection, and leave to the replay what was delivered through them."""
+        """Close every connection; what it delivered is replayed, or claimed when idle."""
         self._prefetch.discard()
         self._in_flight.clear()
         self._redis.connection_pool.disconnect()

@@ -218,7 +218,7 @@ def test_a_server_that_does_not_answer_is_reported_with_its_output(
     monkeypatch.setattr("redisflow_lab.lab.server.private._START_S", 0.5)
     monkeypatch.setenv("REDISFLOW_SERVER", "path")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(ServerError, match=r"for the server to answer PING. lost in thought"):
+    with pytest.raises(ServerError, match=r": the server answers PING. lost in thought"):
         Lab()
 
 

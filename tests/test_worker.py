@@ -49,7 +49,7 @@ def test_the_output_of_a_worker_that_failed_is_quoted(lab: Lab, stream: str) -> 
 
 def test_waiting_has_a_limit_and_the_error_names_the_state(lab: Lab, stream: str) -> None:
     worker = lab.worker("alice", print, stream=stream)
-    with pytest.raises(TimeoutError, match=r"0\.1 s for alice to report 1 x acked. .*no event"):
+    with pytest.raises(TimeoutError, match=r"0\.1 s: alice reports 1 x acked. .*no event"):
         worker.wait_for("acked", 1, timeout_s=0.1)
     worker.kill()
     with pytest.raises(RuntimeError, match=r"alice ended \(SIGKILL\) after 0 of 1 x acked"):

@@ -190,7 +190,7 @@ class Group:
         return renewed, trimmed
 
     def remove_consumer(self) -> bool:
-        """XGROUP DELCONSUMER, if nothing is pending with it. True if it was removed."""
+        """XGROUP DELCONSUMER, if nothing is pending under it. True if it was removed."""
         return bool(self._eval(_REMOVE_IF_NOTHING_IS_PENDING))
 
     def _eval(self, script: str, *arguments: bytes | int) -> Any:

@@ -156,7 +156,7 @@ class Lab:
     ) -> None:
         """Return as soon as `state()` is true. Raises TimeoutError after `timeout_s` seconds.
 
-        what: completes the error message "waited 10 s for ..."
+        what: the state in words, for the error message: "not within 10 s: the state"
         """
         wait_until(state, what, timeout_s=timeout_s)
 

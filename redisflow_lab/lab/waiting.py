@@ -15,7 +15,8 @@ def wait_until(
 ) -> None:
     """Return as soon as `state()` is true.
 
-    what:    what is waited for, as it reads after "waited 10 s for": "alice to end"
+    what:    the state in words, for the error: "alice ends" becomes "not within 10 s: alice
+             ends"
     details: called after the limit; its text is added to the error
 
     Raises TimeoutError after `timeout_s` seconds.
@@ -23,5 +24,5 @@ def wait_until(
     limit = time.monotonic() + timeout_s
     while not state():
         if time.monotonic() > limit:
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}. {details()}".rstrip())
+            raise TimeoutError(f"not within {timeout_s:g} s: {what}. {details()}".rstrip())
         time.sleep(_PAUSE_S)  # between two looks at the state

@@ -155,11 +155,11 @@ def _remove(name: str) -> None:
     engine = _engine().client
     wait_until(
         lambda: _try_to_remove(lambda: engine.containers.get(name).remove(v=True, force=True)),
-        f"the container {name} to be removed",
+        f"the container {name} is removed",
     )
     wait_until(
         lambda: _try_to_remove(lambda: engine.volumes.get(name).remove(force=True)),
-        f"the volume {name} to be removed",
+        f"the volume {name} is removed",
     )
 
 

@@ -42,7 +42,7 @@ def wait_for_answer(
         with client:
             wait_until(
                 lambda: not running() or _answers(client),
-                "the server to answer PING",
+                "the server answers PING",
                 timeout_s=_START_S,
                 details=details,
             )
@@ -61,7 +61,7 @@ def wait_for_written_aof(client: Redis) -> None:
     with client, suppress(redis.RedisError, TimeoutError):
         wait_until(
             lambda: int(client.info("persistence").get("aof_buffer_length", 0)) == 0,
-            "the append-only file to be written",
+            "the append-only file is written",
             timeout_s=3.0,
         )
 

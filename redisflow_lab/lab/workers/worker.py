@@ -125,7 +125,7 @@ class Worker:
         """
         wait_until(
             lambda: self.count(kind) >= count or not self._child.running,
-            f"{self.name} to report {count} x {kind}",
+            f"{self.name} reports {count} x {kind}",
             timeout_s=timeout_s,
             details=self._describe_progress,
         )
@@ -145,7 +145,7 @@ class Worker:
         """
         wait_until(
             lambda: not self._child.running,
-            f"{self.name} to end",
+            f"{self.name} ends",
             timeout_s=timeout_s,
             details=self._describe_progress,
         )
