@@ -19,7 +19,7 @@ from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.idempotency import handle_once
-from redisflow_lab.interfaces import Consumer, Delivery, Handler, Producer
+from redisflow_lab.interfaces import Consumer, Delivery, Handler, Producer, TransientError
 from redisflow_lab.message import Message, MessageDecodeError
 from redisflow_lab.producer import RedisStreamProducer
 from redisflow_lab.signals import stop_on_signals
@@ -39,6 +39,7 @@ __all__ = [
     "Producer",
     "RedisStreamConsumer",
     "RedisStreamProducer",
+    "TransientError",
     "handle_once",
     "stop_on_signals",
 ]

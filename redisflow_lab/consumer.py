@@ -7,7 +7,7 @@ from time import monotonic
 from uuid import uuid4
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab._internal.acks import Acks
 from redisflow_lab._internal.backoff import Backoff, transient_reason
@@ -23,6 +23,7 @@ from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.group import START, Group, Pending
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
+from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.prefetch import Prefetch, State
 from redisflow_lab._internal.processor import Processor
 from redisflow_lab._internal.redelivery import redelivery_batches
@@ -31,6 +32,8 @@ from redisflow_lab.events import Hook, Kind
 from redisflow_lab.interfaces import Handler
 
 log = logging.getLogger(__name__)
+
+_HANDED_OVER_TOGETHER = 1_000
 
 
 class RedisStreamConsumer:
@@ -112,11 +115,14 @@ class RedisStreamConsumer:
         self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
         self._acks = Acks(self._group, self._emitter)
         self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
-        self._lease = Lease(self._group, self._acks, self._prefetch, self._in_flight)
+        self._outbox = Outbox(self._redis, self.dead_stream, self._emitter)
+        self._lease = Lease(
+            self._group, self._acks, self._prefetch, self._in_flight, self._outbox
+        )
         self._sweep = ClaimSweep(self._group, min_idle_ms, batch)
         self._processor = Processor(
-            self._redis, self._group, self._in_flight, self._lease, self._acks, self._emitter,
-            ack_every=ack_every, max_deliveries=max_deliveries, dead_stream=self.dead_stream,
+            self._group, self._in_flight, self._lease, self._acks, self._outbox, self._emitter,
+            ack_every=ack_every, max_deliveries=max_deliveries,
         )  # fmt: skip
         self._last_processed = START
 
@@ -128,6 +134,14 @@ class RedisStreamConsumer:
         `dead_stream` is not a stream.
         """
         check_dead_stream(self._redis, self.dead_stream)
+        try:
+            self._group.register()
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+        else:
+            return False
+        # Only now: a server that is full, or an ACL, may refuse to create what is there.
         created = self._group.create()
         self._group.register()
         if created:
@@ -151,7 +165,7 @@ class RedisStreamConsumer:
         self._acks.flush()
         begun = 0
         while not stop.is_set() and (page := self._group.pending_after(after, self._batch)):
-            for entries in self._redeliver(page, handler, stop):
+            for entries in self._redeliver(page, monotonic(), handler, stop):
                 begun += len(entries)
                 self._last_processed = entries[-1].id
             after = page[-1].id
@@ -168,6 +182,7 @@ class RedisStreamConsumer:
         self._processor.check(handler)
         stop = stop or ThreadEvent()
         self._acks.flush()
+        asked_at = monotonic()
         claimed, trimmed = self._sweep.claim()
         for entry_id in trimmed:
             error = "trimmed while it was pending"
@@ -175,7 +190,8 @@ class RedisStreamConsumer:
         for entry_id in claimed:
             self._emitter.emit(Kind.CLAIMED, Entry(entry_id, None, 0))
         pending = self._group.pending_of(claimed)
-        begun = sum(len(entries) for entries in self._redeliver(pending, handler, stop))
+        batches = self._redeliver(pending, asked_at, handler, stop)
+        begun = sum(map(len, batches))
         self._acks.flush()
         return begun
 
@@ -208,20 +224,39 @@ class RedisStreamConsumer:
         return len(entries)
 
     def leave(self) -> bool:
-        """Hand over what is in flight, and remove this name if nothing is pending under it.
+        """Hand over what is pending under this name; if nothing is, remove the name.
 
-        Completed entries are acknowledged. Those that were not begun count as idle for
-        `min_idle_ms` from now on, so another consumer may claim them at once. Returns whether
-        the name was removed.
+        Completed entries are acknowledged first. The others, also those that have failed,
+        count as idle for `min_idle_ms` from now on, so another consumer may claim them at
+        once. Returns whether the name was removed.
         """
-        trimmed = self._lease.renew(self._min_idle_ms)  # acknowledges first
-        for entry in self._in_flight.unfinished():
-            if entry.id in trimmed:
-                error = "trimmed before it was handled"
-                self._processor.dead_letter(entry, Reason.TRIMMED, error)
+        self._acks.flush()
+        self._prefetch.collect()
+        known = {entry.id: entry for entry in self._in_flight.unfinished()}
+        after = START
+        while page := self._group.pending_after(after, _HANDED_OVER_TOGETHER):
+            _, trimmed = self._group.renew([row.id for row in page], self._min_idle_ms)
+            for row in page:
+                if row.id in trimmed and row.id not in self._outbox:
+                    entry = known.get(row.id, Entry(row.id, None, row.deliveries))
+                    error = "trimmed before it was handled"
+                    self._processor.dead_letter(entry, Reason.TRIMMED, error)
+            after = page[-1].id
+        self._outbox.send()
         self._in_flight.clear()
         self._prefetch.discard()
-        return self._group.remove_consumer()
+        return self._group.remove_consumer(self.name)
+
+    def remove_idle_consumers(self, idle_ms: int) -> list[str]:
+        """Remove names from the group that are left over, and return them.
+
+        These are consumers that have nothing pending and have asked for nothing in `idle_ms`,
+        such as killed processes with random names. A name that is still in use comes back at
+        its next read. Removes none where scripts are refused.
+        """
+        check_positive("idle_ms", idle_ms)
+        idle = self._group.idle_consumers(idle_ms)
+        return [name for name in idle if self._group.remove_consumer(name)]
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
         """Replay, then claim and read new messages, until `stop` is set; then leave.
@@ -255,19 +290,20 @@ class RedisStreamConsumer:
             log.warning("%s could not deregister at shutdown: %s", self.name, error)
 
     def _redeliver(
-        self, pending: Sequence[Pending], handler: Handler, stop: ThreadEvent
+        self, pending: Sequence[Pending], since: float, handler: Handler, stop: ThreadEvent
     ) -> Iterator[list[Entry]]:
         """Deliver again what is pending with us. Yields the begun part of each batch."""
-        self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), monotonic())
+        self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), since)
         while not stop.is_set() and (ids := self._in_flight.next_queued()):
             # If the next message kills the process, the completed ones must not be
             # redelivered with it.
             self._acks.flush()
+            asked_at = monotonic()
             entries = self._group.redeliver(ids)
             if entries is None:
                 self._in_flight.queue_again(ids)
                 continue
-            self._in_flight.begin(entries, monotonic())
+            self._in_flight.begin(entries, asked_at)
             begun = self._processor.process(entries, handler, stop)
             if begun:
                 yield entries[:begun]

@@ -8,20 +8,38 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, cast
+from typing import cast
 
 from redis import Redis
-from redis.client import Pipeline
+from redis.exceptions import NoPermissionError, ResponseError
 
 from redisflow_lab._internal.checks import check_entry_id, check_name
 from redisflow_lab._internal.connection import stream_client
-from redisflow_lab.message import FIELD, Message
+from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
+from redisflow_lab.message import FIELD, Message, serialize
 
 RawEntry = tuple[bytes, list[bytes]]
 """An entry as Redis returns it: its id, then field names and values in turn."""
 
 _PAGE = 100
 _LONGEST_ERROR = 1_000
+
+# An error of a command ends its script: XACK and XDEL come after what must not be lost.
+_DEAD_LETTER = """
+local group, id, owner = ARGV[1], ARGV[2], ARGV[3]
+if owner ~= '' and #redis.call('XPENDING', KEYS[1], group, id, id, 1, owner) == 0 then
+  return 0
+end
+redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
+redis.call('XACK', KEYS[1], group, id)
+return 1
+"""
+_REDRIVE = """
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return false end
+local id = redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2))
+redis.call('XDEL', KEYS[1], ARGV[1])
+return id
+"""
 
 
 class Reason(StrEnum):
@@ -69,45 +87,45 @@ class DeadLetter:
 
 
 def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
-    """Write a dead letter and acknowledge its entry, in one MULTI/EXEC. True if it was done.
+    """Write a dead letter, and only then acknowledge its entry. True if it was done.
 
     False means that the entry is no longer pending with this consumer: another one has
-    claimed it, or it was acknowledged. The transaction watches the dead-letter stream, so if
-    two consumers dead-letter the same entry, only one writes. It cannot watch the pending
-    list: an entry that is claimed at the same moment may be handled and dead-lettered.
-    XAUTOCLAIM drops trimmed entries from the pending list, so those need not be pending.
+    claimed it, or it was acknowledged. Check, write and acknowledgement are one script: if
+    the write fails, the entry stays pending. XAUTOCLAIM drops trimmed entries from the
+    pending list, so those need not be pending.
 
-    Raises ValueError if `dead_stream` is not a stream. That is checked first, because Redis
-    carries out the rest of a MULTI when one of its commands fails.
+    Where scripts are refused, the same is done in three commands. A crash between them leaves
+    the entry pending, and later a second dead letter.
+
+    Raises redis.ResponseError if the server refuses the write.
     """
-    flat = [part for pair in letter.fields for part in pair] + _reason_fields(letter)
-
-    def write(pipeline: Pipeline) -> None:
-        pending = pipeline.xpending_range(
-            letter.stream, letter.group, letter.entry_id, letter.entry_id, 1, letter.consumer
-        )
-        check_dead_stream(pipeline, dead_stream)
-        pipeline.multi()
-        if pending or (letter.reason is Reason.TRIMMED and not letter.deliveries):
-            pipeline.execute_command("XADD", dead_stream, "*", *flat)
-            pipeline.xack(letter.stream, letter.group, letter.entry_id)
-
-    return bool(redis.transaction(write, dead_stream))
+    key, group, entry_id = letter.stream, letter.group, letter.entry_id
+    fields = [part for pair in letter.fields for part in pair] + _reason_fields(letter)
+    dropped = letter.reason is Reason.TRIMMED and not letter.deliveries
+    owner = "" if dropped else letter.consumer
+    try:
+        arguments = (group, entry_id, owner, *fields)
+        return bool(run_script(redis, _DEAD_LETTER, (key, dead_stream), *arguments))
+    except ScriptRefusedError:
+        pass
+    if not dropped and not redis.xpending_range(key, group, entry_id, entry_id, 1, owner):
+        return False
+    redis.execute_command("XADD", dead_stream, "*", *fields)
+    redis.xack(key, group, entry_id)
+    return True
 
 
 def check_dead_stream(redis: Redis, dead_stream: str) -> None:
     """Raise ValueError if the key `dead_stream` holds something other than a stream."""
-    if kind := _other_type_than_stream(redis, dead_stream):
+    try:
+        kind = cast(bytes, redis.type(dead_stream)).decode()
+    except NoPermissionError:
+        return  # then the first dead letter finds out
+    if kind not in ("stream", "none"):
         raise ValueError(
             f"dead letters cannot be written to {dead_stream!r}: it is a {kind} and not a "
             "stream. Rename that key, or give another dead_stream"
         )
-
-
-def _other_type_than_stream(redis: Redis, key: str) -> str | None:
-    """The type of a key on which XADD would fail; None for a stream and for no key at all."""
-    kind = cast(bytes, redis.type(key)).decode()
-    return None if kind in ("stream", "none") else kind
 
 
 class DeadLetters:
@@ -155,8 +173,9 @@ class DeadLetters:
 
         repair: makes the message to write (default: the original fields, unchanged)
 
-        Each one is written and deleted in one MULTI/EXEC. When this is interrupted, a dead
+        Each one is written and then deleted, in one script. When this is interrupted, a dead
         letter is either back in the stream or still here: call it again with what is left.
+        (Where scripts are refused, in two commands: after a crash it may be in both.)
 
         Before anything is written, it raises KeyError for an id that is not here, ValueError
         for text that is no entry id and for a trimmed dead letter without `repair`, and
@@ -170,22 +189,31 @@ class DeadLetters:
         return list(map(self._redrive_one, letters, fields))
 
     def _redrive_one(self, letter: DeadLetter, fields: list[bytes]) -> str:
-        def write(pipeline: Pipeline) -> None:
-            if not pipeline.xrange(self.dead_stream, letter.letter_id, letter.letter_id):
-                raise KeyError(f"dead letter {letter.letter_id} was redriven meanwhile")
-            if kind := _other_type_than_stream(
-                pipeline, self.stream
-            ):  # XDEL would be carried out
-                raise ValueError(
-                    f"dead letters cannot be redriven to {self.stream!r}: it is a {kind} and "
-                    "not a stream. Rename that key"
-                )
-            pipeline.multi()
-            pipeline.execute_command("XADD", self.stream, "*", *fields)
-            pipeline.xdel(self.dead_stream, letter.letter_id)
+        try:
+            written = self._write_and_delete(letter.letter_id, fields)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            raise ValueError(
+                f"dead letters cannot be redriven to {self.stream!r}: that key holds something "
+                "other than a stream. Rename it"
+            ) from None
+        if written is None:
+            raise KeyError(f"dead letter {letter.letter_id} was redriven meanwhile")
+        return written.decode()
 
-        written, _ = cast(list[Any], self._redis.transaction(write, self.dead_stream))
-        return str(written.decode())
+    def _write_and_delete(self, letter_id: str, fields: list[bytes]) -> bytes | None:
+        """The id of the new entry; None if the dead letter is gone."""
+        redis, keys = self._redis, (self.dead_stream, self.stream)
+        try:
+            return cast(bytes | None, run_script(redis, _REDRIVE, keys, letter_id, *fields))
+        except ScriptRefusedError:
+            pass
+        if not self._range(letter_id, letter_id, 1):
+            return None
+        written = redis.execute_command("XADD", self.stream, "*", *fields)
+        redis.xdel(self.dead_stream, letter_id)
+        return cast(bytes, written)
 
     def _range(self, first: str | bytes, last: str | bytes, count: int) -> list[RawEntry]:
         reply: list[RawEntry] = self._redis.execute_command(
@@ -251,7 +279,7 @@ def _fields_to_redrive(
     letter: DeadLetter, repair: Callable[[DeadLetter], Message] | None
 ) -> list[bytes]:
     if repair is not None:
-        return [FIELD, repair(letter).to_bytes()]
+        return [FIELD, serialize(repair(letter))]
     if not letter.fields:
         raise ValueError(
             f"dead letter {letter.letter_id} has no data ({letter.error}), so there is nothing "

@@ -5,8 +5,10 @@ Logs, a worker's report and the delivery timeline all come from it.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from redisflow_lab._internal.shown import shown, shown_traceback
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ class Kind(StrEnum):
     """Acknowledged: it is no longer pending."""
     FAILED = "failed"
     """The handler raised; the entry stays pending."""
+    PAUSED = "paused"
+    """The handler raised TransientError, and is called again after a pause."""
     DEAD_LETTERED = "dead-lettered"
     """Moved to the dead-letter stream, and no longer pending."""
 
@@ -38,7 +42,8 @@ class Event:
     at:         monotonic seconds (`time.monotonic`), comparable within one machine
     deliveries: how often the entry was delivered so far, this time included; 0 if unknown,
                 as for an entry that was just claimed
-    error:      why it failed or was dead-lettered, else empty
+    error:      why it failed, paused or was dead-lettered, else empty
+    exception:  what the handler raised when it failed, else None
     """
 
     kind: Kind
@@ -49,21 +54,32 @@ class Event:
     at: float
     deliveries: int
     error: str = ""
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
 
 
-Hook = Callable[[Event], None]
+Hook = Callable[[Event], object]
 
 
 def log_event(event: Event) -> None:
-    """Log an event: failures and dead letters as errors, everything else at debug level."""
-    log.log(
-        _LEVELS.get(event.kind, logging.DEBUG),
-        "%s %s of %s for %s/%s, delivery %d%s",
-        event.kind,
-        event.entry_id,
-        event.stream,
-        event.group,
-        event.consumer,
-        event.deliveries,
-        f": {event.error}" if event.error else "",
-    )
+    """Log an event: failures and dead letters as errors, everything else at debug level.
+
+    The record has the attributes `entry_id`, `stream`, `group` and `consumer`, and the
+    handler's traceback if there is one. Control characters are escaped, long texts cut.
+    """
+    level = _LEVELS.get(event.kind, logging.DEBUG)
+    if not log.isEnabledFor(level):
+        return
+    names = (event.stream, event.group, event.consumer)
+    stream, group, consumer = map(shown, names)
+    error = f": {shown(event.error)}" if event.error else ""
+    extra = {"entry_id": event.entry_id, "stream": stream, "group": group, "consumer": consumer}
+    exception = event.exception
+    record = log.makeRecord(
+        log.name, level, __file__, 0, "%s %s of %s for %s/%s, delivery %d%s",
+        (event.kind, event.entry_id, stream, group, consumer, event.deliveries, error),
+        (type(exception), exception, exception.__traceback__) if exception else None,
+        "log_event", extra,
+    )  # fmt: skip
+    if exception:
+        record.exc_text = shown_traceback(exception)  # a Formatter takes this if it is there
+    log.handle(record)

@@ -6,7 +6,8 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ResponseError, WatchError
 
-from redisflow_lab._internal.checks import check_name, check_positive
+from redisflow_lab._internal.checks import check_name, check_positive, name_part
+from redisflow_lab._internal.user_code import check_finished
 from redisflow_lab.interfaces import Delivery, Handler
 
 Effect = Callable[[Pipeline, Delivery], object]
@@ -32,13 +33,19 @@ def handle_once(
                 that of the stream
     scope:      the mark is the key `<scope>:<key>`; usually "<stream>:done:<group>"
     key:        makes the key of a delivery. The entry id (default) deduplicates
-                redeliveries, but not a message that was published twice
+                redeliveries, but not a message that was published twice. A colon in it is
+                written as %3A
     remember_s: how long a mark is kept, in seconds (default: a week). A message that is
                 delivered later than that, for example a dead letter that is redriven, has
                 its effect again
 
-    Raises TypeError or ValueError for bad arguments. The handler raises what `effect`
-    raises, and redis.ResponseError if a queued command fails.
+    The mark is a key that expires. A server that may evict such keys (`maxmemory-policy`
+    other than `noeviction`, and `volatile-*` first of all) may forget it earlier, and the
+    effect happens again: let `redis` be a server with `noeviction`.
+
+    Raises TypeError or ValueError for bad arguments. The handler raises what `effect` and
+    `key` raise, TypeError if `key` returns something other than text or `effect` returns work
+    that is still to be done, and redis.ResponseError if a queued command fails.
 
     Redis does not roll back: when a queued command fails, for example on a key of another
     type, the others have been carried out. The mark is then removed and the error raised, so
@@ -53,8 +60,7 @@ def handle_once(
     check_positive("remember_s", remember_s)
 
     def handle(delivery: Delivery) -> None:
-        mark = f"{scope}:{key(delivery)}"
-
+        mark = f"{scope}:{name_part(check_name('key', key(delivery)))}"
         with redis.pipeline() as pipeline:
             while True:
                 pipeline.watch(mark)
@@ -64,7 +70,7 @@ def handle_once(
                 except WatchError:
                     continue  # redis-py raises it also for a connection that breaks here
                 pipeline.multi()
-                effect(pipeline, delivery)
+                check_finished("effect", effect(pipeline, delivery))
                 pipeline.set(mark, delivery.entry_id, ex=remember_s)
                 try:
                     replies = pipeline.execute(raise_on_error=False)

@@ -32,6 +32,19 @@ Handler = Callable[[Delivery], object]
 """Does the work. Returning means done; raising leaves the entry pending."""
 
 
+class TransientError(Exception):
+    """Raised by a handler when the message is not to blame, and waiting cures the trouble.
+
+    For example while its database is down: `raise TransientError(...) from error`. The
+    consumer waits with exponential backoff, 2 s at most, and calls the handler again with the
+    same message, as often as it takes. That uses up no delivery. Meanwhile the consumer keeps
+    everything it has in flight, and stops when it is told to.
+
+    A message that raises it at every try holds up all that come after it in this consumer. So
+    raise it only for what affects every message.
+    """
+
+
 class Producer(Protocol):
     """Writes messages to a stream."""
 

@@ -130,6 +130,16 @@ class Message:
         return self.producer, self.content, self.created_at
 
 
+def serialize(message: Message) -> bytes:
+    """The bytes of a message. Raises TypeError for anything else, such as a coroutine."""
+    if not isinstance(message, Message):
+        raise TypeError(
+            f"expected a Message, not {type(message).__name__}: {message!r:.80}; "
+            "make one with Message(producer, content)"
+        )
+    return message.to_bytes()
+
+
 def _text(name: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str, not {type(value).__name__}: {value!r}")

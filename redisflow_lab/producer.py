@@ -1,36 +1,50 @@
 """RedisStreamProducer: writes messages to a stream, one at a time or pipelined in batches."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from itertools import islice
+from threading import Event as ThreadEvent
+from time import monotonic
 from typing import Any
 
 from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.retry import Retry
+from redis.exceptions import NoPermissionError, RedisError
 
-from redisflow_lab._internal.checks import check_name, check_positive
+from redisflow_lab._internal.backoff import Backoff, transient_reason
+from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
+from redisflow_lab._internal.shown import shown
 from redisflow_lab._internal.wire import CommandPipe
-from redisflow_lab.capabilities import supports
-from redisflow_lab.message import FIELD, Message
+from redisflow_lab.message import FIELD, Message, serialize
 
 log = logging.getLogger(__name__)
 
 REMEMBER_S = 24 * 3_600
 """How long an idempotency key is remembered, in seconds."""
 
-_MAX_KEYS = 10_000  # remembered for each producer; Redis 8.6 allows no more
-_PLACEHOLDER_GROUP = "redisflow-placeholder"
-
 # A script, because XADD and SET must both happen or neither: a producer that crashed between
 # the two would leave an entry whose key is not remembered, and the retry would write it again.
+#
+# The mark outlives its entry, which may be trimmed, and must not outlive its stream. If the
+# entry is gone, the stream is the same one if it has lost entries, and has had as many added
+# as when the mark was set.
 _ADD_ONCE = """
-local before = redis.call('GET', KEYS[2])
-if before then return before end
+local function added()
+  local info, of = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
+  for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
+  return of['entries-added'] or 0, of['length'] or 0
+end
+local mark = redis.call('GET', KEYS[2])
+if mark then
+  local id, then_added = string.match(mark, '^(%S+) (%d+)$')
+  if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return id end
+  local now_added, length = added()
+  if now_added > length and now_added >= tonumber(then_added) then return id end
+end
 local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
-redis.call('SET', KEYS[2], id, 'EX', ARGV[1])
+redis.call('SET', KEYS[2], id .. ' ' .. added(), 'EX', ARGV[1])
 return id
 """
 
@@ -59,29 +73,32 @@ class RedisStreamProducer:
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
         self._xadd = ("XADD", stream, *trim, "*", FIELD)
-        self._server_remembers_keys: bool | None = None  # None: not asked yet
 
-    def publish(self, message: Message, *, key: str | None = None) -> str:
+    def publish(
+        self, message: Message, *, key: str | None = None, retry_for_s: float = 5.0
+    ) -> str:
         """Write one message and return its entry id, such as "1730671200000-0".
 
-        key: an idempotency key that identifies this message, such as the order number
-             (default: None). Publishing again with the same key and the same
-             `message.producer` writes nothing and returns the id of the first entry.
-             With a key, transient connection errors are retried for about 3 s.
-             A key is remembered for one day; Redis 8.6 and newer remember the last 10,000
-             keys of each producer
+        key:         an idempotency key that identifies this message, such as the order number
+                     (default: None). Publishing again with the same key and the same
+                     `message.producer` writes nothing and returns the id of the first entry,
+                     for one day, unless the stream was deleted. Each key takes about 150
+                     bytes of the server's memory. A server that may evict keys
+                     (`maxmemory-policy` other than `noeviction`) may forget it before
+        retry_for_s: with a key, transient errors are retried with exponential backoff, and
+                     the last try begins at most so many seconds after the first. A try ends
+                     after 10 s: 5 s to connect, and 5 s to be answered
         """
-        data = _serialize(message)
+        data = serialize(message)
         if key is None:
             reply = self._redis.execute_command(*self._xadd, data)
         else:
             check_name("key", key)
-            reply = Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), 6).call_with_retry(
-                lambda: self._add_once(message.producer, key, data),
-                lambda error: log.warning("retrying key %s after an error: %s", key, error),
+            reply = self._retried(
+                lambda: self._add_once(message.producer, key, data), key, retry_for_s
             )
         entry_id: str = reply.decode()
-        log.info("wrote %s to %s", entry_id, self.stream)
+        log.debug("wrote %s to %s", entry_id, self.stream)
         return entry_id
 
     def publish_many(self, messages: Iterable[Message], *, batch_size: int = 500) -> list[str]:
@@ -110,7 +127,7 @@ class RedisStreamProducer:
         with closing(CommandPipe(self._redis)) as pipe:
             while True:
                 try:
-                    batch = [_serialize(message) for message in islice(source, batch_size)]
+                    batch = [serialize(message) for message in islice(source, batch_size)]
                 except Exception:
                     self._receive_ids(pipe, leave=0)  # the batches before are still written
                     raise
@@ -129,40 +146,30 @@ class RedisStreamProducer:
             entry_ids += written
         return entry_ids
 
+    def _retried(self, write: Callable[[], Any], key: str, retry_for_s: float) -> Any:
+        backoff = Backoff(log, f"{shown(key)} to {self.stream}")
+        until = monotonic() + retry_for_s
+        while True:
+            try:
+                reply = write()
+            except RedisError as error:
+                reason, left_s = transient_reason(error), until - monotonic()
+                if reason is None or left_s <= 0:
+                    raise
+                ThreadEvent().wait(min(left_s, backoff.next_wait_s(reason, error)))
+            else:
+                backoff.reset()
+                return reply
+
     def _add_once(self, producer: str, key: str, data: bytes) -> Any:
-        if self._server_remembers_keys is None:
-            self._server_remembers_keys = supports(self._redis, "XADD IDMP")
-            if self._server_remembers_keys:
-                self._remember_keys_for_a_day()
-        if self._server_remembers_keys:
-            return self._redis.execute_command(
-                "XADD", self.stream, "IDMP", producer, key, *self._trim, "*", FIELD, data
-            )
-        remembered = f"{self.stream}:published:{producer}:{key}"
-        return self._redis.eval(
-            _ADD_ONCE, 2, self.stream, remembered, REMEMBER_S, *self._trim, "*", FIELD, data
-        )
-
-    def _remember_keys_for_a_day(self) -> None:
-        """Raise the server's limits, which are 100 keys and 100 s by default.
-
-        Different values make the server forget all keys; the same values do not. The stream
-        must exist: https://redis.io/docs/latest/commands/xcfgset/
-        """
-        pipeline = self._redis.pipeline()
-        if not self._redis.exists(self.stream):
-            pipeline.xgroup_create(self.stream, _PLACEHOLDER_GROUP, mkstream=True)
-            pipeline.xgroup_destroy(self.stream, _PLACEHOLDER_GROUP)
-        pipeline.execute_command(
-            "XCFGSET", self.stream, "IDMP-DURATION", REMEMBER_S, "IDMP-MAXSIZE", _MAX_KEYS
-        )
-        pipeline.execute()
-
-
-def _serialize(message: Message) -> bytes:
-    if not isinstance(message, Message):
-        raise TypeError(
-            f"expected a Message, not {type(message).__name__}: {message!r:.80}; "
-            "make one with Message(producer, content)"
-        )
-    return message.to_bytes()
+        mark = ":".join([self.stream, "published", name_part(producer), name_part(key)])
+        try:
+            return run_script(
+                self._redis, _ADD_ONCE, [self.stream, mark],
+                REMEMBER_S, *self._trim, "*", FIELD, data,
+            )  # fmt: skip
+        except ScriptRefusedError as error:
+            raise NoPermissionError(
+                f"publish with a key runs a script, and this user may not: {error}. Allow it "
+                "EVAL, or publish without a key"
+            ) from None

@@ -8,9 +8,8 @@ from itertools import chain
 from threading import Event as StopEvent
 
 import pytest
-import redis
-from consumers import NewConsumer, Publish, all_at_once, rows
-from handlers import collect_into, decline
+from consumers import NewConsumer, Publish, all_at_once, numbered, rows, running
+from handlers import collect_into, decline, decline_only, take_s
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from network import address_of
@@ -25,6 +24,7 @@ from redisflow_lab import (
 )
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason, dead_letter
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.waiting import wait_until
 
 PendingIds = Callable[[], list[str]]
 
@@ -151,29 +151,75 @@ def test_a_dead_stream_that_is_not_a_stream_is_refused_before_a_message_is_read(
 
 
 def test_a_dead_stream_that_was_replaced_by_another_key_loses_no_message(
-    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, pending_ids: PendingIds
+    lab: Lab,
+    stream: str,
+    publish: Publish,
+    consumer: NewConsumer,
+    pending_ids: PendingIds,
+    dead_letters: DeadLetters,
 ) -> None:
-    ids = publish("Kim")
+    ids = publish("Kim", "Lee")
     alice = consumer(max_deliveries=1)
     lab.redis.set(f"{stream}:dead", "text")
-    with pytest.raises(ValueError, match="not a stream"):
-        alice.read_new(decline)
-    assert pending_ids() == ids
+    handled: list[str] = []
+    alice.read_new(decline_only("Kim", handled))
+    assert (handled, pending_ids()) == (["Lee"], ids[:1])
     assert lab.redis.get(f"{stream}:dead") == b"text"
+    lab.redis.delete(f"{stream}:dead")
+    alice.read_new(decline)
+    assert pending_ids() == []
+    assert [letter.error for letter in dead_letters] == ["ValueError: the card was declined"]
 
 
-def test_a_server_without_memory_loses_no_message(
+def test_on_a_server_without_memory_the_good_messages_behind_a_poison_one_are_handled(
     own_lab: Lab, publish: Publish, consumer: NewConsumer, pending_ids: PendingIds
 ) -> None:
-    ids = publish("Kim")
-    alice = consumer(max_deliveries=1)
+    """The dead letter is written as soon as the server takes it, with the true reason."""
+    ids = publish("Kim", *numbered(4))
+    handled: list[str] = []
+    alice = consumer(max_deliveries=1, min_idle_ms=200, batch=2)
+    bob = consumer("bob", max_deliveries=1, min_idle_ms=200)
     own_lab.redis.config_set("maxmemory", "1")
-    with pytest.raises(redis.ResponseError, match=r"OOM|maxmemory"):
-        alice.read_new(decline)
-    own_lab.redis.config_set("maxmemory", "0")
-    assert pending_ids() == ids
-    alice.replay_pending(decline)
-    assert list(own_lab.dead_letters()["entry_id"]) == ids
+    with running(alice, handler=decline_only("Kim", handled)):
+        wait_until(lambda: handled == numbered(4), "the good ones are handled")
+        take_s(0.5)
+        bob.take_over(collect_into(handled))  # it is alice's, although it is long ago
+        assert pending_ids() == ids[:1]
+        own_lab.redis.config_set("maxmemory", "0")
+        wait_until(lambda: not pending_ids(), "the dead letter is written")
+    (letter,) = DeadLetters(own_lab.redis, "orders")
+    assert (letter.entry_id, letter.reason) == (ids[0], Reason.FAILED)
+    assert letter.error == "ValueError: the card was declined"
+    assert handled == numbered(4)
+
+
+def test_a_dead_stream_without_ids_left_loses_no_message(
+    lab: Lab,
+    stream: str,
+    publish: Publish,
+    consumer: NewConsumer,
+    pending_ids: PendingIds,
+    dead_letters: DeadLetters,
+) -> None:
+    (entry_id,) = publish("Kim")
+    last = f"{2**64 - 1}-{2**64 - 1}"
+    lab.redis.xadd(dead_letters.dead_stream, {"a": "b"}, id=last)
+    consumer(max_deliveries=1).read_new(decline)
+    assert pending_ids() == [entry_id]
+
+
+def test_an_entry_of_thousands_of_fields_becomes_a_dead_letter(
+    lab: Lab, stream: str, consumer: NewConsumer, dead_letters: DeadLetters
+) -> None:
+    """A script can take only so many arguments."""
+    alice = consumer(max_deliveries=1)
+    fields = {f"field {number}": b"" for number in range(5_000)}
+    lab.redis.xadd(stream, fields)
+    alice.read_new(decline)
+    (letter,) = dead_letters
+    assert len(letter.fields) == 5_000
+    dead_letters.redrive(letter.letter_id)
+    assert (lab.redis.xlen(stream), len(dead_letters)) == (2, 0)
 
 
 def test_a_long_or_unencodable_error_is_cut_to_fit_a_dead_letter(

@@ -101,10 +101,19 @@ def test_a_trimmed_dead_letter_is_not_redriven_without_a_repair(
 def test_a_stream_that_was_replaced_by_another_key_loses_no_dead_letter(
     lab: Lab, stream: str, dead_letters: DeadLetters, dead_letter_each: DeadLetterEach
 ) -> None:
-    """Redis would run the XDEL of the MULTI although its XADD failed."""
     (letter,) = dead_letter_each("a")
     lab.redis.set(stream, "text")
-    with pytest.raises(ValueError, match="it is a string and not a stream"):
+    with pytest.raises(ValueError, match="holds something other than a stream"):
+        dead_letters.redrive(letter.letter_id)
+    assert list(dead_letters) == [letter]
+
+
+def test_a_stream_without_ids_left_loses_no_dead_letter(
+    lab: Lab, stream: str, dead_letters: DeadLetters, dead_letter_each: DeadLetterEach
+) -> None:
+    (letter,) = dead_letter_each("a")
+    lab.redis.xadd(stream, {"a": "b"}, id=f"{2**64 - 1}-{2**64 - 1}")
+    with pytest.raises(redis.ResponseError, match=r"exhausted|smaller"):
         dead_letters.redrive(letter.letter_id)
     assert list(dead_letters) == [letter]
 

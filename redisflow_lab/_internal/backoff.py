@@ -75,11 +75,16 @@ class Backoff:
         reason = transient_reason(error)
         if reason is None:
             raise error
+        stop.wait(self.next_wait_s(reason, error))
+
+    def next_wait_s(self, reason: str, error: object) -> float:
+        """How long to wait before the next try, in seconds."""
         if reason != self._reason:
             self._log.warning("%s: %s, retrying: %s", self._who, reason, error)
         self._reason = reason
-        stop.wait(self._backoff.compute(min(self._tries, _MOST_DOUBLINGS)))
+        wait_s = self._backoff.compute(min(self._tries, _MOST_DOUBLINGS))
         self._tries += 1
+        return float(wait_s)
 
     def reset(self) -> None:
         """The last try succeeded: the next error starts with the shortest wait."""

@@ -1,6 +1,5 @@
 """Argument checks. Each raises with a sentence that names the value and what to do."""
 
-import inspect
 import re
 
 
@@ -10,7 +9,16 @@ def check_name(what: str, value: str) -> str:
         raise TypeError(f"{what} must be a str, not {type(value).__name__}: {value!r}")
     if not value.strip():
         raise ValueError(f"{what} is blank: {value!r}; give it a name")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} has no UTF-8 form at character {error.start}") from None
     return value
+
+
+def name_part(part: str) -> str:
+    """`part` without a colon, so that names joined with colons are never the same by chance."""
+    return part.replace("%", "%25").replace(":", "%3A")
 
 
 def check_entry_id(what: str, value: str) -> str:
@@ -39,25 +47,3 @@ def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
             "consumers would claim messages that are still being handled"
         )
     return (min_idle_ms - max_handler_ms) / 1_000
-
-
-def check_handler(handler: object) -> None:
-    """Raise TypeError if it cannot be called with a delivery, or is a coroutine function."""
-    if not callable(handler):
-        raise TypeError(f"handler must be callable, not {type(handler).__name__}: {handler!r}")
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        type(handler).__call__
-    ):
-        raise TypeError(
-            f"handler is asynchronous: {handler!r}; its coroutine would never run. "
-            "Wrap it: lambda delivery: asyncio.run(handler(delivery))"
-        )
-    try:
-        inspect.signature(handler).bind("delivery")
-    except ValueError:
-        return  # a function written in C may not say what it takes
-    except TypeError as error:
-        raise TypeError(
-            f"handler is called with one argument, the delivery, but {handler!r} does not take "
-            f"that: {error}"
-        ) from None

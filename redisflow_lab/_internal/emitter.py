@@ -4,8 +4,11 @@ import logging
 import time
 
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
+
+log = logging.getLogger("redisflow_lab.consumer")
 
 
 class Emitter:
@@ -17,18 +20,38 @@ class Emitter:
     def __init__(self, stream: str, group: str, consumer: str, hook: Hook | None) -> None:
         self._stream, self._group, self._consumer = stream, group, consumer
         self._hook = hook
+        self._hook_is_failing = False  # its first failure in a row is logged
 
     @property
     def enabled(self) -> bool:
         """Whether anything would see an event that is no error. Asked once for each batch."""
         return self._hook is not None or event_log.isEnabledFor(logging.DEBUG)
 
-    def emit(self, kind: Kind, entry: Entry, error: str = "") -> None:
+    def emit(
+        self,
+        kind: Kind,
+        entry: Entry,
+        error: str = "",
+        exception: BaseException | None = None,
+    ) -> None:
         """Log an event and pass it to the hook, in this thread."""
         event = Event(
             kind, entry.id.decode(), self._stream, self._group, self._consumer,
-            time.monotonic(), entry.deliveries, error,
+            time.monotonic(), entry.deliveries, error, exception,
         )  # fmt: skip
         log_event(event)
         if self._hook is not None:
-            self._hook(event)
+            self._call(self._hook, event)
+
+    def _call(self, hook: Hook, event: Event) -> None:
+        """Call the hook. What it raises is logged, and never what becomes of a message."""
+        try:
+            check_finished("on_event", hook(event))
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException:
+            if not self._hook_is_failing:
+                log.exception("on_event failed, and is called again for the next event")
+            self._hook_is_failing = True
+        else:
+            self._hook_is_failing = False

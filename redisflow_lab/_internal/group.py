@@ -1,5 +1,7 @@
 """The commands of one consumer in its group. One method is one Redis command."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +9,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
 from redisflow_lab._internal.wire import Command, round_trip
 
 START = b"0-0"
@@ -60,8 +63,8 @@ return {renewed, trimmed}
 # Deleting a consumer deletes what is pending with it, also for another process that uses the
 # same name.
 _REMOVE_IF_NOTHING_IS_PENDING = """
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[3]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
 return 1
 """
 
@@ -70,6 +73,14 @@ class Pending(NamedTuple):
     """A row of XPENDING: an entry's id, and how often it was delivered so far."""
 
     id: bytes
+    deliveries: int
+
+
+class _Owned(NamedTuple):
+    """The same, with the time since its last delivery."""
+
+    id: bytes
+    idle_ms: int
     deliveries: int
 
 
@@ -86,7 +97,7 @@ class Group:
         self.stream, self.group, self.consumer = stream, group, consumer
 
     def create(self) -> bool:
-        """XGROUP CREATE, and the stream with it, if it is missing. True if it was created.
+        """XGROUP CREATE, and the stream with it. False if the group was there already.
 
         From `0`, before the first entry. redis-py's default, `$`, would skip everything
         written until now: https://redis.io/docs/latest/commands/xgroup-create/
@@ -104,7 +115,8 @@ class Group:
 
         By XREADGROUP of what is pending at the end of all ids, which is nothing. Without
         it, Valkey lists a consumer at its first read, Redis at the first entry it is given.
-        XGROUP CREATECONSUMER would need one more permission.
+        XGROUP CREATECONSUMER would need one more permission. Raises ResponseError, NOGROUP,
+        if there is no such group.
         """
         self._ask(
             "XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", 1,
@@ -171,7 +183,10 @@ class Group:
         last of them, and then nothing is done: another consumer has claimed or acknowledged
         one, or there is another entry between them. `ids` are in order, at most 1,000.
         """
-        reply = self._eval(_REDELIVER, id_before(ids[0]), *ids)
+        try:
+            reply = self._run(_REDELIVER, id_before(ids[0]), *ids)
+        except ScriptRefusedError:
+            return self._redeliver_by_claim(ids)
         if reply is None:
             return None
         return [
@@ -186,15 +201,88 @@ class Group:
         pending, and their idle time cannot be set. Counts no delivery (XCLAIM JUSTID):
         https://redis.io/docs/latest/commands/xclaim/
         """
-        renewed, trimmed = self._eval(_RENEW, idle_ms, *ids)
+        try:
+            renewed, trimmed = self._run(_RENEW, idle_ms, *ids)
+        except ScriptRefusedError:
+            owned, trimmed = self._owned(ids)
+            replies = self._claim_untouched(owned, "IDLE", idle_ms, "JUSTID")
+            renewed = [entry_id for reply in replies for entry_id in reply]
         return renewed, trimmed
 
-    def remove_consumer(self) -> bool:
-        """XGROUP DELCONSUMER, if nothing is pending under it. True if it was removed."""
-        return bool(self._eval(_REMOVE_IF_NOTHING_IS_PENDING))
+    def idle_consumers(self, idle_ms: int) -> list[str]:
+        """XINFO CONSUMERS: other names with nothing pending that were idle for so long."""
+        rows = self._redis.xinfo_consumers(self.stream, self.group)
+        return [
+            row["name"].decode()
+            for row in rows
+            if not row["pending"]
+            and row["idle"] >= idle_ms
+            and row["name"] != self.consumer.encode()
+        ]
 
-    def _eval(self, script: str, *arguments: bytes | int) -> Any:
-        return self._ask("EVAL", script, 1, self.stream, self.group, self.consumer, *arguments)
+    def remove_consumer(self, name: str) -> bool:
+        """XGROUP DELCONSUMER, if nothing is pending under it. True if it was removed.
+
+        Where scripts are refused the name stays: in two commands, an entry that is delivered
+        to another process with this name in between would be lost.
+        """
+        try:
+            return bool(self._run(_REMOVE_IF_NOTHING_IS_PENDING, name))
+        except ScriptRefusedError:
+            return False
+
+    def _run(self, script: str, *arguments: bytes | str | int) -> Any:
+        return run_script(
+            self._redis, script, [self.stream], self.group, self.consumer, *arguments
+        )
+
+    def _redeliver_by_claim(self, ids: Sequence[bytes]) -> list[Entry]:
+        """`redeliver` without a script: those that are still ours, and stay so meanwhile."""
+        owned, trimmed = self._owned(ids)
+        replies = self._claim_untouched(owned)
+        claimed = [
+            Entry(entry_id, fields, row.deliveries + 1)
+            for row, reply in zip(owned, replies, strict=True)
+            for entry_id, fields in reply
+        ]
+        return sorted(
+            [*claimed, *(Entry(entry_id, None, 1) for entry_id in trimmed)],
+            key=lambda entry: ids.index(entry.id),
+        )
+
+    def _owned(self, ids: Sequence[bytes]) -> tuple[list[_Owned], list[bytes]]:
+        """Those of `ids` that are pending with this consumer, and the ids that were trimmed."""
+        stream, group, consumer = self.stream, self.group, self.consumer
+        replies = round_trip(
+            self._redis,
+            [
+                command
+                for id_ in ids
+                for command in (
+                    ("XPENDING", stream, group, id_, id_, 1, consumer),
+                    ("XRANGE", stream, id_, id_),
+                )
+            ],
+        )
+        owned, trimmed = [], []
+        for rows, entries in zip(replies[::2], replies[1::2], strict=True):
+            for entry_id, _, idle_ms, deliveries in rows:
+                if entries:
+                    owned.append(_Owned(entry_id, idle_ms, deliveries))
+                else:
+                    trimmed.append(entry_id)
+        return owned, trimmed
+
+    def _claim_untouched(self, owned: list[_Owned], *options: str | int) -> list[Any]:
+        """XCLAIM each entry, unless another consumer has claimed it since we looked.
+
+        That resets its idle time, and a claim asks for at least the idle time that was seen.
+        It can be fooled only if the two commands are `min_idle_ms` apart.
+        """
+        command = ("XCLAIM", self.stream, self.group, self.consumer)
+        return round_trip(
+            self._redis, [(*command, row.idle_ms, row.id, *options) for row in owned]
+        )
 
     def _ask(self, *command: str | bytes | int) -> Any:
         (reply,) = round_trip(self._redis, [command])

@@ -36,10 +36,13 @@ class InFlight:
         self.lost: set[bytes] = set()
         """Ids of those that another consumer has claimed meanwhile."""
 
-    def queue(self, batches: Iterable[list[bytes]], now: float) -> None:
-        """Take on entries that are pending with us, in batches to be delivered again."""
+    def queue(self, batches: Iterable[list[bytes]], since: float) -> None:
+        """Take on entries that are pending with us, in batches to be delivered again.
+
+        since: when they were asked for; no later than the server began to count idle time
+        """
         self._queued.extend(batches)
-        self._lease_from(now)
+        self._lease_from(since)
 
     def next_queued(self) -> list[bytes]:
         """Take the next batch of ids from the queue; an empty one if there is none."""
@@ -65,10 +68,10 @@ class InFlight:
         self._make_current(batch)
         return batch
 
-    def begin(self, batch: list[Entry], now: float) -> None:
-        """Make these entries the current batch."""
+    def begin(self, batch: list[Entry], since: float) -> None:
+        """Make these entries the current batch; `since` is as of `queue`."""
         self._make_current(batch)
-        self._lease_from(now)
+        self._lease_from(since)
 
     def __iter__(self) -> Iterator[Entry]:
         """Each entry of the current batch; it is finished when the next one is asked for."""
@@ -105,5 +108,5 @@ class InFlight:
         self._batch, self._position = batch, 0
         self.lost.clear()  # an entry that was lost may have come back
 
-    def _lease_from(self, delivered_at: float) -> None:
-        self.renew_at = min(self.renew_at, delivered_at + self._lease_s)
+    def _lease_from(self, since: float) -> None:
+        self.renew_at = min(self.renew_at, since + self._lease_s)

@@ -2,39 +2,66 @@
 
 import time
 
+from redis.exceptions import RedisError
+
 from redisflow_lab._internal.acks import Acks
 from redisflow_lab._internal.group import Group
 from redisflow_lab._internal.in_flight import InFlight
+from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.prefetch import Prefetch
 
 
 class Lease:
-    """Renews the lease on everything in flight, by setting its idle time."""
+    """Renews the lease on everything in flight, by setting its idle time to 0."""
 
     def __init__(
-        self, group: Group, acks: Acks, prefetch: Prefetch, in_flight: InFlight
+        self,
+        group: Group,
+        acks: Acks,
+        prefetch: Prefetch,
+        in_flight: InFlight,
+        outbox: Outbox,
     ) -> None:
         self._group, self._acks = group, acks
-        self._prefetch, self._in_flight = prefetch, in_flight
+        self._prefetch, self._in_flight, self._outbox = prefetch, in_flight, outbox
+        self._broken: RedisError | None = None  # what a heartbeat met
 
-    def renew(self, idle_ms: int = 0) -> set[bytes]:
-        """Set the idle time, and find out what other consumers have claimed meanwhile.
+    def renew(self) -> None:
+        """Renew the lease, and find out what other consumers have claimed meanwhile.
 
         Completed entries are acknowledged first, so that no other consumer redelivers them.
-        Returns the ids of entries that were trimmed, whose idle time cannot be set.
         """
         self._acks.flush()
         self._prefetch.collect()
         now = time.monotonic()
-        ids = self._in_flight.unfinished_ids()
-        renewed, trimmed = self._group.renew(ids, idle_ms) if ids else ([], [])
-        self._in_flight.renewed({*renewed, *trimmed}, now)
-        return set(trimmed)
+        waiting = self._outbox.pending_ids
+        ids = self._in_flight.unfinished_ids() + waiting
+        renewed, trimmed = self._group.renew(ids, 0) if ids else ([], [])
+        kept = {*renewed, *trimmed}
+        self._in_flight.renewed(kept, now)
+        self._outbox.drop({*waiting} - kept)
 
     def heartbeat(self) -> bool:
         """What `Delivery.heartbeat` calls: renew, and say whether the entry is still ours."""
         entry = self._in_flight.current
         if entry is None:
             return False  # called after the handler returned
-        self.renew()
+        try:
+            self.renew()
+        except RedisError as error:
+            self._broken = error
+            raise
         return entry.id not in self._in_flight.lost
+
+    def raise_if_broken(self) -> None:
+        """Raise what a heartbeat met on the consumer's connection, whatever the handler did."""
+        if self._broken is not None:
+            broken, self._broken = self._broken, None
+            raise broken
+
+    def raise_if_caused(self, error: BaseException | None) -> None:
+        """The same, if it is why the handler failed: then that is no failure of the handler."""
+        while error is not None:
+            if error is self._broken:
+                self.raise_if_broken()
+            error = error.__cause__ or error.__context__

@@ -44,8 +44,11 @@ class Prefetch:
         """
         if self.state is State.IDLE:
             self._acks.flush()
+            # The server counts idle time from the delivery, which may be long before the
+            # reply is read: this process can be paused in between.
+            asked_at = time.monotonic()
             batch = self._group.read_new(count, block_ms)
-            self._in_flight.begin(batch, time.monotonic())
+            self._in_flight.begin(batch, asked_at)
         else:
             batch = self.take()
         if request_next and len(batch) == count:

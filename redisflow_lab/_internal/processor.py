@@ -1,24 +1,34 @@
 """What happens to a delivered entry: decode, handle, then acknowledge or dead-letter it."""
 
+import logging
+import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from time import monotonic
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from redisflow_lab._internal.acks import Acks
-from redisflow_lab._internal.checks import check_handler
+from redisflow_lab._internal.backoff import Backoff
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.group import Group
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
-from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
+from redisflow_lab._internal.outbox import Outbox
+from redisflow_lab._internal.user_code import (
+    ENDS_THE_PROCESS,
+    check_finished,
+    check_handler,
+    described,
+)
+from redisflow_lab.dead_letters import DeadLetter, Reason
 from redisflow_lab.events import Kind
-from redisflow_lab.interfaces import Delivery, Handler
-from redisflow_lab.message import MessageDecodeError
+from redisflow_lab.interfaces import Delivery, Handler, TransientError
+from redisflow_lab.message import Message, MessageDecodeError
+
+log = logging.getLogger("redisflow_lab.consumer")
 
 _NONE_YET = object()
 
@@ -28,36 +38,41 @@ class Processor:
 
     ack_every:      acknowledge when this many messages are completed
     max_deliveries: an entry that fails at its n-th delivery is dead-lettered
-    dead_stream:    where dead letters go
     """
 
     def __init__(
         self,
-        redis: Redis,
         group: Group,
         in_flight: InFlight,
         lease: Lease,
         acks: Acks,
+        outbox: Outbox,
         emitter: Emitter,
         *,
         ack_every: int,
         max_deliveries: int,
-        dead_stream: str,
     ) -> None:
-        self._redis, self._group = redis, group
-        self._in_flight, self._lease, self._acks = in_flight, lease, acks
+        self._group, self._in_flight, self._lease = group, in_flight, lease
+        self._acks, self._outbox, self._emitter = acks, outbox, emitter
         self._heartbeat = lease.heartbeat
+        self._pauses = Backoff(log, f"{group.consumer} of {group.group} on {group.stream}")
         self._checked: object = _NONE_YET
-        self._emitter = emitter
+        self._process_id = os.getpid()
         self._ack_every = ack_every
         self._max_deliveries = max_deliveries
-        self._dead_stream = dead_stream
 
     def check(self, handler: Handler) -> None:
         """Raise TypeError if the handler cannot be called with a delivery.
 
-        Each step asks, so the answer for the last handler is kept: asking takes 25 µs.
+        And RuntimeError in a forked process: its parent uses the same name. Each step asks,
+        so the answer for the last handler is kept: asking takes 25 µs.
         """
+        if os.getpid() != self._process_id:
+            raise RuntimeError(
+                f"the consumer {self._group.consumer!r} was made in process "
+                f"{self._process_id}, and this is process {os.getpid()}: two processes with "
+                "one name would handle each other's messages. Make a consumer in each process"
+            )
         if handler is not self._checked:
             check_handler(handler)
             self._checked = handler
@@ -72,68 +87,103 @@ class Processor:
                 self._emitter.emit(Kind.DELIVERED, entry)
         in_flight = self._in_flight
         try:
+            if self._outbox:
+                self._outbox.send()
             for begun, entry in enumerate(in_flight):
                 if stop.is_set():
                     return begun
                 if monotonic() > in_flight.renew_at:
                     self._lease.renew()
-                if entry.id not in in_flight.lost:
-                    self._handle(entry, handler, observed)
+                if entry.id in in_flight.lost or entry.id in self._outbox:
+                    continue
+                if not self._handle(entry, handler, observed, stop):
+                    return begun
         except RedisError:
             raise  # the next step acknowledges what is completed
-        except BaseException:  # Ctrl-C, or a hook that raised: there may be no next step
+        except BaseException:  # Ctrl-C: there may be no next step
             with suppress(RedisError):  # the server may be down; then a replay repeats it
                 self._acks.flush()
             raise
         return len(batch)
 
     def dead_letter(self, entry: Entry, reason: Reason, error: str) -> None:
-        """Move an entry to the dead-letter stream."""
+        """Move an entry to the dead-letter stream, as soon as the server takes it."""
         letter = DeadLetter(
             "", self._group.stream, entry.id.decode(), self._group.group,
             self._group.consumer, entry.deliveries, reason, error, datetime.now(UTC),
             entry.pairs(),
         )  # fmt: skip
-        if dead_letter(self._redis, self._dead_stream, letter):
-            self._emitter.emit(Kind.DEAD_LETTERED, entry, f"{reason}: {error}")
+        self._outbox.put(entry, letter)
+        self._outbox.send()
 
-    def _handle(self, entry: Entry, handler: Handler, observed: bool) -> None:
+    def _handle(
+        self, entry: Entry, handler: Handler, observed: bool, stop: ThreadEvent
+    ) -> bool:
+        """Whether it was dealt with; if not, `stop` was set while its next try had to wait."""
+        message = self._decoded(entry)
+        if message is None:
+            return True
+        delivery = Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat)
+        while True:
+            try:
+                result = handler(delivery)
+                if result is not None:
+                    check_finished("handler", result)
+            except TransientError as error:
+                self._lease.raise_if_broken()
+                if not self._pause(entry, error, stop):
+                    return False
+                if entry.id in self._in_flight.lost:
+                    return True
+            except ENDS_THE_PROCESS:
+                raise
+            except BaseException as error:
+                self._fail(entry, error)
+                return True
+            else:
+                self._succeed(entry, observed)
+                return True
+
+    def _decoded(self, entry: Entry) -> Message | None:
+        """The message of an entry that a handler may see. Every other one is dead-lettered."""
         if entry.deliveries > self._max_deliveries:
             error = f"delivered {entry.deliveries - 1} times, and never finished"
             self.dead_letter(entry, Reason.UNFINISHED, error)
-            return
+            return None
         try:
-            message = entry.message()
+            return entry.message()
         except MessageDecodeError as error:
             reason = Reason.UNDECODABLE if entry.fields else Reason.TRIMMED
             self.dead_letter(entry, reason, str(error))
-            return
-        try:
-            handler(Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat))
-        except Exception as error:
-            self._fail(entry, error)
-            return
+            return None
+
+    def _succeed(self, entry: Entry, observed: bool) -> None:
         if observed:
             self._emitter.emit(Kind.HANDLED, entry)
+        self._pauses.reset()
         # An entry that another consumer has claimed meanwhile is for its new owner to finish.
-        if (
-            entry.id not in self._in_flight.lost
-            and self._acks.complete(entry) >= self._ack_every
-        ):
+        completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
+        self._lease.raise_if_broken()
+        if completed >= self._ack_every:
             self._acks.flush()
 
-    def _fail(self, entry: Entry, error: Exception) -> None:
+    def _fail(self, entry: Entry, error: BaseException) -> None:
         """The entry stays pending, or is dead-lettered after its last delivery."""
-        described = _described(error)
-        self._emitter.emit(Kind.FAILED, entry, described)
+        self._lease.raise_if_caused(error)
+        text = described(error)
+        self._emitter.emit(Kind.FAILED, entry, text, error)
         if entry.deliveries >= self._max_deliveries:
-            self.dead_letter(entry, Reason.FAILED, described)
+            self.dead_letter(entry, Reason.FAILED, text)
+        self._lease.raise_if_broken()
 
-
-def _described(error: Exception) -> str:
-    """Type and message, in text that every log and every client can encode."""
-    try:
-        described = f"{type(error).__name__}: {error}"
-    except Exception:  # the exception is the user's, and so is its __str__
-        return type(error).__name__
-    return described.encode(errors="backslashreplace").decode()
+    def _pause(self, entry: Entry, error: TransientError, stop: ThreadEvent) -> bool:
+        """Wait before the next try, and keep everything in flight. False if `stop` is set."""
+        text = described(error)
+        self._emitter.emit(Kind.PAUSED, entry, text)
+        self._acks.flush()
+        until = monotonic() + self._pauses.next_wait_s("the handler has to wait", text)
+        while not stop.is_set() and (now := monotonic()) < until:
+            stop.wait(min(until, self._in_flight.renew_at) - now)
+            if monotonic() > self._in_flight.renew_at:
+                self._lease.renew()
+        return not stop.is_set()

@@ -15,7 +15,8 @@ import cloudpickle
 import pandas as pd
 from redis import ConnectionPool, Redis
 
-from redisflow_lab._internal.checks import check_handler, check_name, check_positive
+from redisflow_lab._internal.checks import check_name, check_positive
+from redisflow_lab._internal.user_code import check_handler
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.interfaces import Handler

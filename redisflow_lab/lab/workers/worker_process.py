@@ -6,7 +6,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TypedDict
 
 from redis import Redis
@@ -59,7 +59,9 @@ def make_reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Ev
 
     def report(event: Event) -> None:
         nonlocal reached
-        os.write(events_fd, (json.dumps(asdict(event)) + "\n").encode())
+        os.write(
+            events_fd, (json.dumps(asdict(replace(event, exception=None))) + "\n").encode()
+        )
         if event.kind is point:
             reached += 1
             if reached == after:

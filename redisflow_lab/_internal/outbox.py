@@ -1,0 +1,82 @@
+"""Dead letters that the server has not taken yet."""
+
+import logging
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from redisflow_lab._internal.emitter import Emitter
+from redisflow_lab._internal.entry import Entry
+from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
+from redisflow_lab.events import Kind
+
+log = logging.getLogger("redisflow_lab.dead_letters")
+
+
+class Outbox:
+    """Writes dead letters, and keeps those that the server refuses, with their true reason.
+
+    A server that is full refuses to add entries and goes on to acknowledge them. So a refused
+    dead letter waits here while its entry stays pending, the messages behind it are handled,
+    and the write is tried again. If this process ends before, the consumer that claims the
+    entry writes a dead letter with the reason "unfinished".
+    """
+
+    def __init__(self, redis: Redis, dead_stream: str, emitter: Emitter) -> None:
+        self._redis, self._dead_stream, self._emitter = redis, dead_stream, emitter
+        self._waiting: dict[bytes, tuple[Entry, DeadLetter]] = {}
+        self._refusal = ""
+
+    def __contains__(self, entry_id: bytes) -> bool:
+        return entry_id in self._waiting
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def pending_ids(self) -> list[bytes]:
+        """Ids of the waiting entries that are pending, so that their lease is renewed.
+
+        Those that XAUTOCLAIM dropped are not.
+        """
+        return [
+            entry.id
+            for entry, letter in self._waiting.values()
+            if letter.deliveries or letter.reason is not Reason.TRIMMED
+        ]
+
+    def put(self, entry: Entry, letter: DeadLetter) -> None:
+        """Take on a dead letter, to be written by `send`."""
+        self._waiting[entry.id] = (entry, letter)
+
+    def drop(self, entry_ids: set[bytes]) -> None:
+        """Other consumers have claimed these: their dead letters are theirs to write."""
+        for entry_id in entry_ids:
+            self._waiting.pop(entry_id, None)
+
+    def send(self) -> None:
+        """Write what is waiting, in order, until the server refuses one.
+
+        Raises redis.RedisError if the connection breaks; what is waiting stays.
+        """
+        for entry, letter in [*self._waiting.values()]:
+            try:
+                written = dead_letter(self._redis, self._dead_stream, letter)
+            except ResponseError as error:
+                self._log_refusal(str(error))
+                return
+            del self._waiting[entry.id]
+            if written:
+                self._emitter.emit(
+                    Kind.DEAD_LETTERED, entry, f"{letter.reason}: {letter.error}"
+                )
+        self._refusal = ""
+
+    def _log_refusal(self, refusal: str) -> None:
+        """Once for each reason, not for each try."""
+        if refusal != self._refusal:
+            log.error(
+                "dead letters cannot be written to %s, so their messages stay pending and the "
+                "write is tried again: %s", self._dead_stream, refusal,
+            )  # fmt: skip
+        self._refusal = refusal

@@ -1,0 +1,59 @@
+"""Calling what the user gave: handlers, effects and hooks, whatever they are and raise."""
+
+import inspect
+
+ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is passed on. Everything else that user code raises, it has failed with; some of it is
+no Exception, such as asyncio.CancelledError."""
+
+
+def check_handler(handler: object) -> None:
+    """Raise TypeError if it cannot be called with a delivery, or is a coroutine function."""
+    if not callable(handler):
+        raise TypeError(f"handler must be callable, not {type(handler).__name__}: {handler!r}")
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        type(handler).__call__
+    ):
+        raise TypeError(
+            f"handler is asynchronous: {handler!r}; its coroutine would never run. "
+            "Wrap it: lambda delivery: asyncio.run(handler(delivery))"
+        )
+    try:
+        inspect.signature(handler).bind("delivery")
+    except ValueError:
+        return  # a function written in C may not say what it takes
+    except TypeError as error:
+        raise TypeError(
+            f"handler is called with one argument, the delivery, but {handler!r} does not take "
+            f"that: {error}"
+        ) from None
+
+
+def check_finished(what: str, result: object) -> None:
+    """Raise TypeError if what user code returned is work that is still to be done.
+
+    That is anything awaitable, a generator, and a future.
+    """
+    if not (
+        inspect.isawaitable(result)
+        or inspect.isgenerator(result)
+        or inspect.isasyncgen(result)
+        or hasattr(result, "add_done_callback")
+    ):
+        return
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that it was never awaited
+    raise TypeError(
+        f"{what} returned {type(result).__name__!r}: the work in it is not done yet, and a "
+        f"crash would lose it. Finish it before you return: asyncio.run(...) for a coroutine, "
+        ".result() for a future, a loop for a generator"
+    )
+
+
+def described(error: BaseException) -> str:
+    """Type and message, in text that every log and every client can encode."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # the exception is the user's, and so is its __str__
+        return type(error).__name__
+    return text.encode(errors="backslashreplace").decode()
