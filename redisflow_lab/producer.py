@@ -27,9 +27,9 @@ REMEMBER_S = 24 * 3_600
 # A script, because XADD and SET must both happen or neither: a producer that crashed between
 # the two would leave an entry whose key is not remembered, and the retry would write it again.
 #
-# The mark outlives its entry, which may be trimmed, and must not outlive its stream. If the
-# entry is gone, the stream is the same one if it has lost entries, and has had as many added
-# as when the mark was set.
+# The mark outlives its entry, which may be trimmed, and must not outlive its stream. A stream
+# that was deleted and written anew has had fewer entries added than when the mark was set, or
+# has lost none.
 _ADD_ONCE = """
 local function added()
   local info, of = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
@@ -39,9 +39,9 @@ end
 local mark = redis.call('GET', KEYS[2])
 if mark then
   local id, then_added = string.match(mark, '^(%S+) (%d+)$')
-  if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return id end
   local now_added, length = added()
-  if now_added > length and now_added >= tonumber(then_added) then return id end
+  local found = #redis.call('XRANGE', KEYS[1], id, id) > 0
+  if now_added >= tonumber(then_added) and (found or now_added > length) then return id end
 end
 local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
 redis.call('SET', KEYS[2], id .. ' ' .. added(), 'EX', ARGV[1])
