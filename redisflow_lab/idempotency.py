@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import ResponseError, WatchError
+from redis.exceptions import NoPermissionError, ResponseError, WatchError
 
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.user_code import check_finished
@@ -77,9 +77,21 @@ def handle_once(
                     break
                 except WatchError:
                     continue  # another consumer has just written the mark
+                except ResponseError as error:
+                    raise _explained(error) from None
         refused = [reply for reply in replies if isinstance(reply, ResponseError)]
         if refused:
             redis.delete(mark)  # we wrote it, and the effect is incomplete
             raise refused[0]
 
     return handle
+
+
+def _explained(error: ResponseError) -> ResponseError:
+    """Without the permission for MULTI, redis-py reports what happens after it."""
+    if "EXEC without MULTI" not in str(error):
+        return error
+    return NoPermissionError(
+        "handle_once needs a transaction, and this user may not run 'MULTI'. Allow it. Until "
+        "then the effect happens at each delivery"
+    )

@@ -171,5 +171,5 @@ class RedisStreamProducer:
         except ScriptRefusedError as error:
             raise NoPermissionError(
                 f"publish with a key runs a script, and this user may not: {error}. Allow it "
-                "EVAL, or publish without a key"
+                "EVAL, GET, SET and XADD, or publish without a key"
             ) from None

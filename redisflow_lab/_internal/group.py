@@ -223,8 +223,8 @@ class Group:
     def remove_consumer(self, name: str) -> bool:
         """XGROUP DELCONSUMER, if nothing is pending under it. True if it was removed.
 
-        Where scripts are refused the name stays: in two commands, an entry that is delivered
-        to another process with this name in between would be lost.
+        Where the user may not do this, or run scripts, the name stays: in two commands, an
+        entry that is delivered to another process with this name in between would be lost.
         """
         try:
             return bool(self._run(_REMOVE_IF_NOTHING_IS_PENDING, name))

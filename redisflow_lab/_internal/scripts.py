@@ -16,9 +16,9 @@ class ScriptRefusedError(ResponseError):
 def run_script(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) -> Any:
     """EVAL: run a script on the server and return its reply.
 
-    Raises ScriptRefusedError if this user may not run EVAL, if the server does not have it, or
-    if there are more arguments than a script can take; then nothing was done. Raises
-    redis.RedisError as usual, for example when a command of the script fails: what the script
+    Raises ScriptRefusedError if this user may not run EVAL or a command of the script, if the
+    server has no EVAL, or if there are more arguments than a script can take. Raises
+    redis.RedisError as usual, for example when a command of the script fails. What the script
     did before that command stays done. https://redis.io/docs/latest/commands/eval/
     """
     if len(arguments) > _MOST_ARGUMENTS:
@@ -26,12 +26,16 @@ def run_script(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) 
     try:
         return redis.execute_command("EVAL", script, len(keys), *keys, *arguments)
     except ResponseError as error:
-        if _is_about_eval(error):
+        if _is_refused(error):
             raise ScriptRefusedError(str(error)) from None
         raise
 
 
-def _is_about_eval(error: ResponseError) -> bool:
-    text = str(error).lower()
-    refused = isinstance(error, NoPermissionError) or "unknown command" in text
-    return refused and "'eval'" in text
+def _is_refused(error: ResponseError) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, NoPermissionError)
+        or "ACL failure in script" in text
+        or "The user executing the script can't run" in text  # Redis 7.0, without a code
+        or ("unknown command" in text and "EVAL" in text)
+    )

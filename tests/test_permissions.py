@@ -1,0 +1,177 @@
+"""A user who may not run one of the commands: it works all the same, or the error names it."""
+
+import re
+from collections.abc import Callable, Iterator
+from threading import Event as StopEvent
+
+import pytest
+import redis
+from consumers import rows
+from handlers import collect_until
+from network import address_of
+from redis import Redis
+
+from redisflow_lab import (
+    Delivery,
+    Message,
+    RedisStreamConsumer,
+    RedisStreamProducer,
+    handle_once,
+)
+from redisflow_lab.dead_letters import DeadLetters
+from redisflow_lab.lab import Lab
+
+NEEDED = [
+    "exec", "exists", "get", "multi", "set", "watch",
+    "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xlen", "xpending", "xrange", "xreadgroup",
+]  # fmt: skip
+"""What README lists as needed."""
+OPTIONAL = [
+    "eval",
+    "del",
+    "type",
+    "xgroup|create",
+    "xgroup|delconsumer",
+    "xinfo|stream",
+    "command",
+]
+
+
+@pytest.fixture
+def without(own_lab: Lab) -> Callable[[str], Redis]:
+    """A client of a user who may run every command but one."""
+
+    def without(command: str) -> Redis:
+        own_lab.redis.execute_command(
+            "ACL", "SETUSER", "service", "reset", "on", ">pw", "~*", "+@all", f"-{command}"
+        )
+        return Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+
+    return without
+
+
+@pytest.fixture
+def prepared(own_lab: Lab) -> Iterator[Redis]:
+    """A group that an administrator made, and an entry that another consumer left there."""
+    r = own_lab.redis
+    r.xgroup_create("orders", "billing", id="0", mkstream=True)
+    RedisStreamProducer(r, "orders").publish(Message("web", "left"))
+    r.xreadgroup("billing", "dead", {"orders": ">"})
+    (row,) = r.xpending_range("orders", "billing", "-", "+", 1)
+    r.xclaim("orders", "billing", "dead", 0, [row["message_id"]], idle=99_000, justid=True)
+    return r
+
+
+def use_everything(client: Redis, handled: list[str]) -> None:
+    """Publish, consume, replay, claim, dead-letter, redrive, stop."""
+    producer = RedisStreamProducer(client, "orders")
+    producer.publish(Message("web", "a"))
+    producer.publish_many([Message("web", "b"), Message("web", "poison")])
+    once = handle_once(lambda pipeline, _: pipeline.incr("effects"), client, "done")
+    stop = StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        content = delivery.message.content
+        if content == "poison" and len(handled) < 4:
+            raise ValueError("the card was declined")
+        delivery.heartbeat()
+        once(delivery)
+        handled.append(content)
+
+    alice = RedisStreamConsumer(
+        client, "orders", "billing", "alice", max_deliveries=2, block_ms=20
+    )
+    alice.ensure_group()
+    alice.take_over(handle)
+    alice.read_new(handle)
+    alice.replay_pending(handle)
+    producer.publish(Message("web", "c"), key="c")
+    producer.publish(Message("web", "c"), key="c")
+    alice.read_new(handle)
+    letters = DeadLetters(client, "orders")
+    letters.redrive(*(letter.letter_id for letter in letters))
+    assert len(letters) == 0
+    stop.set()
+    alice.read_new(handle)
+    alice.leave()
+    alice.run(handle, stop=stop)
+
+
+EVERYTHING = ["left", "a", "b", "c", "poison"]
+
+
+@pytest.mark.parametrize("command", [name for name in OPTIONAL if name != "eval"])
+def test_it_works_without(
+    prepared: Redis, without: Callable[[str], Redis], command: str
+) -> None:
+    handled: list[str] = []
+    use_everything(without(command), handled)
+    assert handled == EVERYTHING
+    assert prepared.get("effects") == b"5"
+
+
+def test_without_eval_only_a_publish_with_a_key_does_not_work(
+    own_lab: Lab,
+    prepared: Redis,
+    without: Callable[[str], Redis],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = without("eval")
+    producer = RedisStreamProducer(client, "orders")
+    with pytest.raises(redis.exceptions.NoPermissionError, match=r"EVAL.* without a key"):
+        producer.publish(Message("web", "c"), key="c")
+    publish = RedisStreamProducer.publish
+    seen: set[str] = set()
+
+    def publish_once(
+        self: RedisStreamProducer, message: Message, *, key: str | None = None
+    ) -> str:
+        if key in seen:
+            return ""
+        seen.update([key] if key else [])
+        return publish(self, message)
+
+    monkeypatch.setattr(RedisStreamProducer, "publish", publish_once)
+    handled: list[str] = []
+    use_everything(client, handled)
+    assert handled == EVERYTHING
+    assert rows(own_lab.groups(), "pending", "lag") == [[0, 0]]
+
+
+@pytest.mark.parametrize("command", NEEDED)
+def test_an_error_names_the_command_that_is_needed_and_nothing_is_lost(
+    own_lab: Lab,
+    prepared: Redis,
+    without: Callable[[str], Redis],
+    command: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handled: list[str] = []
+    client = without(command)
+    said = error_of(lambda: use_everything(client, handled)) + caplog.text
+    assert re.search(rf"\b{command}\b", said.lower())
+    published = {"left", *(message.content for message in messages(own_lab))}
+    RedisStreamProducer(own_lab.redis, "orders").publish(Message("web", "end"))
+    alice = RedisStreamConsumer(
+        own_lab.redis, "orders", "billing", "alice", min_idle_ms=1, block_ms=20
+    )
+    stop = StopEvent()
+    alice.run(collect_until("end", handled, stop), stop=stop)
+    dead = {
+        Message.from_fields(dict(letter.fields)).content
+        for letter in DeadLetters(own_lab.redis, "orders")
+    }
+    assert published <= {*handled, *dead}
+
+
+def error_of(call: Callable[[], None]) -> str:
+    """The text of the ResponseError that a call raises; empty if it raises none."""
+    try:
+        call()
+    except redis.exceptions.ResponseError as error:
+        return str(error)
+    return ""
+
+
+def messages(lab: Lab) -> list[Message]:
+    return [Message.from_fields(fields) for _, fields in lab.redis.xrange("orders")]
