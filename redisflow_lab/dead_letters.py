@@ -4,6 +4,7 @@ A dead letter is an entry of the dead-letter stream, `<stream>:dead`. It carries
 the original entry, untouched, and after them eight fields that say why it is there.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,10 +17,13 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redisflow_lab._internal.checks import check_entry_id, check_name
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
+from redisflow_lab._internal.shown import shown
 from redisflow_lab.message import FIELD, Message, serialize
 
 RawEntry = tuple[bytes, list[bytes]]
 """An entry as Redis returns it: its id, then field names and values in turn."""
+
+log = logging.getLogger(__name__)
 
 _PAGE = 100
 _LONGEST_ERROR = 1_000
@@ -131,7 +135,8 @@ def check_dead_stream(redis: Redis, dead_stream: str) -> None:
 class DeadLetters:
     """The dead letters of one stream, of all its groups.
 
-    Iterate over it, take its `len`, or index it by a letter's id.
+    Iterate over it, index it by a dead letter's id, or take its `len`: the entries of the
+    dead-letter stream.
 
     redis:       a client of the server
     stream:      the stream that the original entries were written to
@@ -147,14 +152,26 @@ class DeadLetters:
         return int(self._redis.xlen(self.dead_stream))
 
     def __iter__(self) -> Iterator[DeadLetter]:
-        """All dead letters, oldest first, read in pages of 100."""
+        """All dead letters, oldest first, read in pages of 100.
+
+        An entry that another program has written there is logged and left out.
+        """
         after = b"-"
         while page := self._range(after, b"+", _PAGE):
-            yield from map(_parsed, page)
+            for entry in page:
+                try:
+                    letter = _parsed(entry)
+                except ValueError as error:
+                    log.warning("%s: %s", shown(self.dead_stream), error)
+                else:
+                    yield letter
             after = b"(" + page[-1][0]
 
     def __getitem__(self, letter_id: str) -> DeadLetter:
-        """The dead letter with this id. Raises KeyError if there is none."""
+        """The dead letter with this id.
+
+        Raises KeyError if there is none, and ValueError if another program has written it.
+        """
         check_entry_id("letter_id", letter_id)
         found = self._range(letter_id, letter_id, 1)
         if not found:
@@ -246,17 +263,18 @@ def _reason_fields(letter: DeadLetter) -> list[str | int | bytes]:
         "dead:consumer", letter.consumer,
         "dead:deliveries", letter.deliveries,
         "dead:reason", letter.reason,
-        "dead:error", letter.error[:_LONGEST_ERROR].encode(errors="replace"),
+        "dead:error", letter.error[:_LONGEST_ERROR].encode(errors="backslashreplace"),
         "dead:at", letter.at.isoformat(),
     ]  # fmt: skip
 
 
 def _parsed(entry: RawEntry) -> DeadLetter:
+    """Raises ValueError if the entry is no dead letter."""
     letter_id, flat = entry
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    # The last eight: the original entry may have had fields with these names too.
-    reasons = {name.decode(errors="replace"): value.decode() for name, value in pairs[-8:]}
     try:
+        # The last eight: the original entry may have had fields with these names too.
+        reasons = {name.decode(): value.decode() for name, value in pairs[-8:]}
         return DeadLetter(
             letter_id=letter_id.decode(),
             stream=reasons["dead:stream"],
@@ -269,9 +287,11 @@ def _parsed(entry: RawEntry) -> DeadLetter:
             at=datetime.fromisoformat(reasons["dead:at"]).astimezone(UTC),
             fields=tuple(pairs[:-8]),
         )
-    except KeyError as missing:
+    except (KeyError, ValueError) as error:
+        missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
-            f"entry {letter_id.decode()} is not a dead letter: it has no {missing}"
+            f"entry {letter_id.decode()} is not a dead letter, so another program may have "
+            f"written it: {shown(missing, 200)}"
         ) from None
 
 

@@ -1,10 +1,11 @@
-"""The address of a lab's server, and a network between it and a client that loses answers."""
+"""The address of a lab's server, and a network that loses or delays its answers."""
 
+import select
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from redis import Redis
@@ -22,30 +23,41 @@ def address_of(lab: Lab) -> dict[str, Any]:
 def client_losing_answers_to(
     command: bytes, lab: Lab, *, times: int | None = None
 ) -> Iterator[Redis]:
-    """A client of the lab's server behind such a proxy; see `losing_answers_to`."""
-    address = address_of(lab)
-    with losing_answers_to(command, address["host"], address["port"], times=times) as port:
-        yield Redis(**{**address, "port": port})
+    """A client of the lab's server behind a `Proxy` that loses the answers to this command."""
+    with Proxy(command, lab, times=times) as proxy:
+        yield proxy.client
 
 
-class losing_answers_to:  # noqa: N801 - reads as a phrase
-    """A proxy that forwards everything, but hangs up instead of answering this command.
+class Proxy:
+    """Forwards everything, but loses or delays the answers to one command.
 
-    times: how often; None is always
+    command: bytes that stand in the request
+    times:   how often; None is always
+    delay_s: how late an answer is; None is never, and the connection is closed instead
+    client:  a client of the lab's server, through this proxy
     """
 
     def __init__(
-        self, command: bytes, host: str, port: int, *, times: int | None = None
+        self,
+        command: bytes,
+        lab: Lab,
+        *,
+        times: int | None = None,
+        delay_s: float | None = None,
     ) -> None:
-        self._command, self._server = command, (host, port)
+        address = address_of(lab)
+        self._command, self._server = command, (address["host"], address["port"])
         self._times = inf if times is None else times
-
-    def __enter__(self) -> int:
+        self._delay_s = delay_s
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.client = Redis(**{**address, "port": self._listener.getsockname()[1]})
+
+    def __enter__(self) -> "Proxy":
         Thread(target=self._serve, daemon=True).start()
-        return int(self._listener.getsockname()[1])
+        return self
 
     def __exit__(self, *_: object) -> None:
+        self.client.close()
         self._listener.close()
 
     def _serve(self) -> None:
@@ -54,11 +66,27 @@ class losing_answers_to:  # noqa: N801 - reads as a phrase
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with client, socket.create_connection(self._server) as server:
-                while asked := client.recv(65_536):
-                    server.sendall(asked)
+            Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._server) as server, suppress(OSError):
+            is_asked = False
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                if client in ready:
+                    request = client.recv(65_536)
+                    is_asked = is_asked or self._command in request
+                    server.sendall(request)
+                    if not request:
+                        return
+                if server in ready:
                     answer = server.recv(65_536)
-                    if self._command in asked and self._times:
+                    if is_asked and self._times > 0:
                         self._times -= 1
-                        break
+                        if self._delay_s is None:
+                            return
+                        Event().wait(self._delay_s)
+                    is_asked = False
                     client.sendall(answer)
+                    if not answer:
+                        return

@@ -2,7 +2,7 @@
 
 import pytest
 import redis
-from network import address_of, losing_answers_to
+from network import client_losing_answers_to
 from redis import Redis
 
 from redisflow_lab import Event
@@ -54,10 +54,9 @@ def test_a_flush_whose_reply_is_lost_is_repeated(lab: Lab, stream: str) -> None:
     lab.redis.xgroup_create(stream, "billing", mkstream=True)
     lab.redis.xadd(stream, {"a": "1"}, id="1-0")
     lab.redis.xreadgroup("billing", "alice", {stream: ">"})
-    server = address_of(lab)
     events: list[Event] = []
-    with losing_answers_to(b"XACK", server["host"], server["port"], times=1) as port:
-        acks = acks_into(events, Redis(**{**server, "port": port}), stream)
+    with client_losing_answers_to(b"XACK", lab, times=1) as client:
+        acks = acks_into(events, client, stream)
         acks.complete(entry(1))
         with pytest.raises(redis.ConnectionError):
             acks.flush()

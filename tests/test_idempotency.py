@@ -129,3 +129,44 @@ def test_bad_arguments_are_refused(
     given = {"effect": counting("x"), "redis": lab.redis, "scope": "done", **arguments}
     with pytest.raises(error, match=says):
         handle_once(**given)  # type: ignore[arg-type]
+
+
+def test_two_scopes_never_share_a_mark(lab: Lab, stream: str) -> None:
+    """Joined with a colon, they would be the same name."""
+    counts: list[object] = []
+    for scope, key in (
+        (f"{stream}:a", "b:c"),
+        (f"{stream}:a:b", "c"),
+        (f"{stream}:a", "b%3Ac"),
+    ):
+        handler = handle_once(
+            lambda pipeline, _: pipeline.incr(f"{stream}:effects"),
+            lab.redis,
+            scope,
+            key=lambda _, key=key: key,
+        )
+        handler(delivery("1-0"))
+        counts.append(lab.redis.get(f"{stream}:effects"))
+    assert counts == [b"1", b"2", b"3"]
+
+
+async def asynchronous(pipeline: Pipeline, _: Delivery) -> None:
+    pipeline.incr("effects")
+
+
+def test_an_effect_that_is_not_done_when_it_returns_is_refused(lab: Lab, stream: str) -> None:
+    scope = f"{stream}:done"
+    with pytest.raises(TypeError, match="effect returned 'coroutine'"):
+        handle_once(asynchronous, lab.redis, scope)(delivery("1-0"))
+    assert not lab.redis.exists(f"{scope}:1-0")
+
+
+@pytest.mark.parametrize(("key", "error"), [(1001, TypeError), ("", ValueError)])
+def test_a_key_that_is_no_text_is_refused(
+    lab: Lab, stream: str, key: object, error: type[Exception]
+) -> None:
+    handler = handle_once(
+        lambda pipeline, _: pipeline.incr("effects"), lab.redis, stream, key=lambda _: key
+    )
+    with pytest.raises(error, match="key"):
+        handler(delivery("1-0"))

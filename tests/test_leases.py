@@ -1,12 +1,17 @@
 """Leases: no other consumer claims what is in flight, for as long as it is renewed."""
 
-import pytest
-from consumers import NewConsumer, Publish, numbered, rows
-from handlers import collect_into, decline, take_s
-from idle import make_idle
+from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 
-from redisflow_lab import Delivery
+import pytest
+from consumers import NewConsumer, Publish, numbered, rows, running
+from handlers import collect_into, decline, take_s
+from idle import deliver_to, make_idle
+from network import Proxy
+
+from redisflow_lab import Delivery, Event, Kind
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.waiting import wait_until
 
 
 def test_a_heartbeat_renews_the_lease_and_counts_no_delivery(
@@ -99,3 +104,91 @@ def test_the_lease_is_renewed_between_the_messages_of_a_slow_batch(
 
     alice.read_new(slow)
     assert (handled, claimed) == (numbered(count), [])
+
+
+def test_an_entry_whose_delivery_is_reported_late_may_be_another_consumers_by_then(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    """The server counts its idle time from the delivery, not from when the reply is read."""
+    options = {"min_idle_ms": 300, "max_handler_ms": 200}
+    bob = consumer("bob", **options)
+    publish("0")
+    handled: list[str] = []
+    with Proxy(b"\r\n>\r\n", lab, delay_s=0.8, times=1) as proxy:
+        alice = consumer("alice", redis=proxy.client, **options)
+        with ThreadPoolExecutor() as threads:
+            reading = threads.submit(alice.read_new, collect_into(handled))
+            by_bob: list[str] = []
+            wait_until(lambda: bob.take_over(collect_into(by_bob)) or by_bob, "bob claims it")
+            reading.result()
+    assert (handled, by_bob) == ([], ["0"])
+
+
+@pytest.mark.parametrize("step", ["replay_pending", "take_over"])
+def test_an_entry_whose_redelivery_is_reported_late_may_be_another_consumers_by_then(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, step: str
+) -> None:
+    options = {"min_idle_ms": 300, "max_handler_ms": 200}
+    bob = consumer("bob", **options)
+    ids = publish("0")
+    deliver_to(lab, stream, "alice", 1)
+    make_idle(lab, stream, *ids)
+    handled: list[str] = []
+    with Proxy(b"EVAL", lab, delay_s=0.8, times=1) as proxy:
+        alice = consumer("alice", redis=proxy.client, **options)
+        with ThreadPoolExecutor() as threads:
+            redelivering = threads.submit(getattr(alice, step), collect_into(handled))
+            wait_until(lambda: 2 in set(lab.pending(stream)["deliveries"]), "it is redelivered")
+            by_bob: list[str] = []
+            wait_until(lambda: bob.take_over(collect_into(by_bob)) or by_bob, "bob claims it")
+            redelivering.result()
+    assert (handled, by_bob) == ([], ["0"])
+
+
+def test_without_scripts_a_late_renewal_takes_nothing_back(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    """Two commands, and between them bob claims the entry."""
+    bob = consumer("bob")
+    (entry_id,) = publish("0")
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "service", "on", ">pw", "~*", "+@all", "-eval"
+    )
+    kept: list[bool] = []
+    with Proxy(b"XPENDING", own_lab, delay_s=0.3, times=1) as proxy:
+        settings = proxy.client.connection_pool.connection_kwargs
+        settings.update(username="service", password="pw")
+        alice = consumer("alice", redis=proxy.client)
+
+        def handle(delivery: Delivery) -> None:
+            make_idle(own_lab, "orders", entry_id)
+            claim = Timer(0.1, lambda: bob.take_over(decline))
+            claim.start()
+            kept.append(delivery.heartbeat())
+            claim.join()
+
+        alice.read_new(handle)
+    assert kept == [False]
+    assert rows(own_lab.pending(), "entry_id", "consumer") == [[entry_id, "bob"]]
+
+
+def test_a_heartbeat_that_loses_the_connection_is_no_failure_of_the_message(
+    lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    """It waits for the reply of a prefetch, which is lost: `run` reconnects and replays."""
+    publish(*numbered(12))
+    events: list[Event] = []
+    handled: set[str] = set()
+
+    def handle(delivery: Delivery) -> None:
+        delivery.heartbeat()
+        handled.add(delivery.message.content)
+
+    prefetch = b"COUNT\r\n$1\r\n2\r\n$7\r\nSTREAMS"
+    with Proxy(prefetch, lab, times=3) as proxy:
+        alice = consumer(
+            "alice", redis=proxy.client, batch=4, ack_every=4, on_event=events.append
+        )
+        with running(alice, handler=handle):
+            wait_until(lambda: handled == {*numbered(12)}, "all are handled")
+    assert [event for event in events if event.kind is Kind.FAILED] == []

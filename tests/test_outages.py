@@ -3,11 +3,12 @@
 import logging
 import threading
 from collections.abc import Callable
+from threading import Event as StopEvent
 
 import pytest
 import redis
 from consumers import NewConsumer, Publish, running
-from handlers import collect_into
+from handlers import collect_into, collect_until
 from network import address_of
 from redis import Redis
 
@@ -223,13 +224,29 @@ def test_the_loop_goes_on_after_the_server_was_out_of_memory(
         handled.append(delivery.message.content)
 
     with running(consumer(max_deliveries=1), handler=handle):
-        wait_until(lambda: warnings(caplog), "it has noticed")
+        wait_until(lambda: "dead letters cannot be written" in caplog.text, "it has noticed")
         own_lab.redis.config_set("maxmemory", "0")
         publish("good")
         wait_until(lambda: handled == ["good"], "the good one is handled")
-    assert "the server is out of memory" in warnings(caplog)[0]
+    assert caplog.text.count("dead letters cannot be written") == 1
     letters = own_lab.dead_letters()
-    assert letters[["deliveries", "reason"]].values.tolist() == [[2, "unfinished"]]
+    assert letters[["deliveries", "reason"]].values.tolist() == [[1, "failed"]]
+
+
+def test_a_consumer_starts_on_a_server_that_is_full(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    """Consumers are what empties it. The server refuses XGROUP CREATE, and nothing else."""
+    consumer()
+    publish("a", "b")
+    own_lab.redis.config_set("maxmemory", "1")
+    handled: list[str] = []
+    stop = StopEvent()
+    alice = RedisStreamConsumer(own_lab.redis, "orders", "billing", "alice", block_ms=20)
+    alice.run(collect_until("b", handled, stop), stop=stop)
+    own_lab.redis.config_set("maxmemory", "0")
+    assert handled == ["a", "b"]
+    assert len(own_lab.pending()) == 0
 
 
 def test_a_refused_password_is_raised(own_lab: Lab) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from network import address_of, losing_answers_to
+from network import address_of, client_losing_answers_to
 from redis import Redis
 
 from redisflow_lab import Message, RedisStreamProducer
@@ -97,11 +97,11 @@ def test_bad_arguments_are_refused_by_name(
 
 
 def test_a_write_whose_answer_is_lost_is_not_tried_again(lab: Lab, stream: str) -> None:
-    server = address_of(lab)
-    with losing_answers_to(b"XADD", server["host"], server["port"]) as port:
-        client = Redis(**{**server, "port": port})  # retries: 10
-        with pytest.raises(redis.ConnectionError):
-            RedisStreamProducer(client, stream).publish(Message("web", "once"))
+    with (
+        client_losing_answers_to(b"XADD", lab) as client,  # retries: 10
+        pytest.raises(redis.ConnectionError),
+    ):
+        RedisStreamProducer(client, stream).publish(Message("web", "once"))
     assert stored(lab.redis, stream) == ["once"]
 
 
@@ -143,9 +143,8 @@ def test_a_batch_that_the_server_refuses_raises_and_ends_the_writing(
 
 
 def test_a_connection_cut_in_the_middle_leaves_the_beginning(lab: Lab, stream: str) -> None:
-    server = address_of(lab)
-    with losing_answers_to(b"order 15", server["host"], server["port"], times=1) as port:
-        producer = RedisStreamProducer(Redis(**{**server, "port": port}), stream)
+    with client_losing_answers_to(b"order 15", lab, times=1) as client:
+        producer = RedisStreamProducer(client, stream)
         with pytest.raises(redis.ConnectionError):
             producer.publish_many(some(100), batch_size=10)
         # The second batch has lost its answer; the third was on its way when that happened.
@@ -227,11 +226,8 @@ def test_the_producer_has_a_connection_of_its_own_that_never_retries(lab: Lab) -
 
 
 def test_a_batch_whose_answer_is_lost_is_not_written_again(lab: Lab, stream: str) -> None:
-    server = address_of(lab)
-    with losing_answers_to(b"XADD", server["host"], server["port"]) as port:
-        client = Redis(**{**server, "port": port})
-        with pytest.raises(redis.ConnectionError):
-            RedisStreamProducer(client, stream).publish_many(some(10))
+    with client_losing_answers_to(b"XADD", lab) as client, pytest.raises(redis.ConnectionError):
+        RedisStreamProducer(client, stream).publish_many(some(10))
     assert stored(lab.redis, stream) == [f"order {number}" for number in range(10)]
 
 

@@ -171,11 +171,29 @@ def test_redrives_at_the_same_time_publish_each_dead_letter_once(
     assert (len(set(sent)), lab.redis.xlen(stream)) == (10, 20)
 
 
-def test_an_entry_that_is_not_a_dead_letter_is_named(
-    lab: Lab, stream: str, dead_letters: DeadLetters
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: {b"a": b"1"},
+        lambda _: {b"\xff": b"\xfe"},
+        lambda fields: {**fields, b"dead:error": b"\xff"},
+        lambda fields: {**fields, b"dead:reason": b"bad luck"},
+        lambda fields: {**fields, b"dead:deliveries": b"many"},
+        lambda fields: {**fields, b"dead:at": b"yesterday"},
+    ],
+)
+def test_an_entry_of_another_program_is_named_and_the_rest_is_listed(
+    lab: Lab,
+    dead_letters: DeadLetters,
+    dead_letter_each: DeadLetterEach,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[dict[bytes, bytes]], dict[bytes, bytes]],
 ) -> None:
-    lab.redis.xadd(f"{stream}:dead", {"a": "1"}, id="7-0")
-    with pytest.raises(
-        ValueError, match=r"entry 7-0 is .*dead letter: it has no 'dead:stream'"
-    ):
-        list(dead_letters)
+    (first,) = dead_letter_each("a")
+    ((_, fields),) = lab.redis.xrange(dead_letters.dead_stream)
+    foreign = lab.redis.xadd(dead_letters.dead_stream, change(fields)).decode()
+    *_, last = dead_letter_each("b")
+    assert list(dead_letters) == [first, last]
+    assert f"entry {foreign} is not a dead letter" in caplog.text
+    with pytest.raises(ValueError, match=f"entry {foreign} is not a dead letter"):
+        dead_letters[foreign]

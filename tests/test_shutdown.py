@@ -5,7 +5,9 @@ from threading import Timer
 
 import pytest
 from consumers import NewConsumer, Publish, numbered, rows, running
-from handlers import collect_into, collect_until, decline
+from handlers import collect_into, collect_until, decline, decline_only
+from idle import deliver_to
+from network import Proxy
 
 from redisflow_lab import Delivery
 from redisflow_lab.lab import Lab
@@ -97,3 +99,66 @@ def test_an_interrupt_ends_the_loop_while_the_server_is_down(
         consumer(ack_every=10).run(interrupt, stop=stop)
     too_late.cancel()
     own_lab.server.start()
+
+
+def test_what_a_replay_has_not_begun_can_be_claimed_at_once(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    alice, bob = consumer("alice", batch=5), consumer("bob", batch=100)
+    publish(*numbered(30))
+    deliver_to(lab, stream, "alice", 30)
+    handled: list[str] = []
+    stop = StopEvent()
+    alice.run(collect_until("7", handled, stop), stop=stop)
+    assert handled == numbered(8)
+    bob.take_over(collect_into(handled))
+    assert handled == numbered(30)
+
+
+def test_what_an_outage_has_interrupted_can_be_claimed_at_once(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    """The stop comes while the consumer waits to try again."""
+    bob = consumer("bob", batch=100)
+    publish(*numbered(10))
+    handled: list[str] = []
+    stop = StopEvent()
+    with Proxy(b"XACK", lab, times=1) as proxy:
+        alice = consumer("alice", redis=proxy.client)
+
+        def handle(delivery: Delivery) -> None:
+            handled.append(delivery.message.content)
+            stop.set()
+
+        alice.run(handle, stop=stop)
+    assert handled == ["0"]
+    bob.take_over(collect_into(handled))
+    assert handled == numbered(10)
+
+
+def test_a_message_that_has_failed_is_handed_over_too(
+    publish: Publish, consumer: NewConsumer
+) -> None:
+    alice, bob = consumer("alice"), consumer("bob")
+    publish("0", "1")
+    handled: list[str] = []
+    with running(alice, handler=decline_only("0", handled)):
+        wait_until(lambda: handled == ["1"], "the other is handled")
+    bob.take_over(collect_into(handled))
+    assert handled == ["1", "0"]
+
+
+def test_names_that_are_left_over_can_be_removed(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    alice = consumer("alice")
+    publish("0")
+    deliver_to(lab, stream, "killed with an entry", 1)
+    for number in range(3):
+        consumer(f"killed-{number}")
+    assert alice.remove_idle_consumers(60_000) == []
+    wait_until(lambda: lab.consumers(stream)["idle_ms"].min() >= 20, "all are idle for 20 ms")
+    assert sorted(alice.remove_idle_consumers(20)) == ["killed-0", "killed-1", "killed-2"]
+    assert sorted(lab.consumers(stream)["consumer"]) == ["alice", "killed with an entry"]
+    with pytest.raises(ValueError, match="idle_ms must be at least 1"):
+        alice.remove_idle_consumers(0)

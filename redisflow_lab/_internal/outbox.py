@@ -10,7 +10,7 @@ from redisflow_lab._internal.entry import Entry
 from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
 from redisflow_lab.events import Kind
 
-log = logging.getLogger("redisflow_lab.dead_letters")
+log = logging.getLogger("redisflow_lab.consumer")
 
 
 class Outbox:
