@@ -81,7 +81,7 @@ class RedisStreamProducer:
                 lambda error: log.warning("retrying key %s after an error: %s", key, error),
             )
         entry_id: str = reply.decode()
-        log.info("wrote %s to %s", entry_id, self.stream)
+        log.debug("wrote %s to %s", entry_id, self.stream)
         return entry_id
 
     def publish_many(self, messages: Iterable[Message], *, batch_size: int = 500) -> list[str]:

@@ -253,4 +253,4 @@ def test_the_log_tells_the_id_of_every_entry(
     with caplog.at_level(logging.DEBUG, logger="redisflow_lab.producer"):
         ids = [producer.publish(Message("web", "one")), *producer.publish_many(some(2))]
     assert all(entry_id in caplog.text for entry_id in ids)
-    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG"]
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
