@@ -3,6 +3,37 @@
 import inspect
 import re
 
+from redis import Redis, RedisCluster
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio import RedisCluster as AsyncRedisCluster
+
+_MAKE_A_CLIENT = "Make a client with redis.Redis.from_url(...)"
+_USE_A_NODE = (
+    "A stream is on one node of a cluster. Give a client of that node, "
+    "cluster.get_redis_connection(cluster.get_node_from_key(stream)) of a redis.RedisCluster, "
+    "and a stream with a hash tag, such as '{orders}', so that its other keys are there too"
+)
+_USE_A_THREAD = (
+    f"{_MAKE_A_CLIENT}. An asynchronous program calls what blocks in a thread: "
+    "await asyncio.to_thread(producer.publish, message)"
+)
+
+
+def check_client(redis: Redis) -> Redis:
+    """`redis`, if it is a synchronous client of one server; else TypeError with a way out."""
+    if isinstance(redis, Redis):
+        return redis
+    way_out = _MAKE_A_CLIENT
+    if isinstance(redis, RedisCluster | AsyncRedisCluster):
+        way_out = _USE_A_NODE
+    elif isinstance(redis, AsyncRedis):
+        way_out = _USE_A_THREAD
+    raise TypeError(
+        # Not the value: a URL in its place may have a password.
+        f"redis must be a synchronous redis.Redis client, not {_full_name(type(redis))}. "
+        f"{way_out}"
+    )
+
 
 def check_name(what: str, value: str) -> str:
     """`value`, if it is a str that is not blank: the name of a stream, group or consumer."""
@@ -61,3 +92,9 @@ def check_handler(handler: object) -> None:
             f"handler is called with one argument, the delivery, but {handler!r} does not take "
             f"that: {error}"
         ) from None
+
+
+def _full_name(kind: type) -> str:
+    """The name of a class as one imports it; the bare name of a built-in."""
+    builtin = kind.__module__ == "builtins"
+    return kind.__qualname__ if builtin else f"{kind.__module__}.{kind.__qualname__}"

@@ -6,6 +6,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from redisflow_lab._internal.checks import check_client
 from redisflow_lab._internal.wire import ReplyParser
 
 REPLY_MARGIN_S = 5.0
@@ -29,12 +30,7 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
 
     Raises TypeError if `redis` is not a synchronous client of one server.
     """
-    if not isinstance(redis, Redis):
-        raise TypeError(
-            f"redis must be a redis.Redis client, not {type(redis).__name__}; "
-            "make one with redis.Redis.from_url(...)"
-        )
-    given = redis.connection_pool
+    given = check_client(redis).connection_pool
     settings: dict[str, Any] = {
         name: value
         for name, value in given.connection_kwargs.items()
