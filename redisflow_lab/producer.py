@@ -8,8 +8,10 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from redisflow_lab._internal.backoff import transient_reason
 from redisflow_lab._internal.checks import check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.wire import CommandPipe
@@ -76,9 +78,11 @@ class RedisStreamProducer:
             reply = self._redis.execute_command(*self._xadd, data)
         else:
             check_name("key", key)
-            reply = Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), 6).call_with_retry(
+            retry = Retry(ExponentialWithJitterBackoff(cap=1.0, base=0.05), 6, (RedisError,))
+            reply = retry.call_with_retry(
                 lambda: self._add_once(message.producer, key, data),
                 lambda error: log.warning("retrying key %s after an error: %s", key, error),
+                is_retryable=lambda error: transient_reason(error) is not None,
             )
         entry_id: str = reply.decode()
         log.debug("wrote %s to %s", entry_id, self.stream)

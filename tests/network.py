@@ -20,24 +20,33 @@ def address_of(lab: Lab) -> dict[str, Any]:
 
 @contextmanager
 def client_losing_answers_to(
-    command: bytes, lab: Lab, *, times: int | None = None
+    command: bytes, lab: Lab, *, times: int | None = None, instead: bytes = b""
 ) -> Iterator[Redis]:
     """A client of the lab's server behind such a proxy; see `losing_answers_to`."""
     address = address_of(lab)
-    with losing_answers_to(command, address["host"], address["port"], times=times) as port:
+    with losing_answers_to(
+        command, address["host"], address["port"], times=times, instead=instead
+    ) as port:
         yield Redis(**{**address, "port": port})
 
 
 class losing_answers_to:  # noqa: N801 - reads as a phrase
     """A proxy that forwards everything, but hangs up instead of answering this command.
 
-    times: how often; None is always
+    times:   how often; None is always
+    instead: what it says before it hangs up, such as an error of its own
     """
 
     def __init__(
-        self, command: bytes, host: str, port: int, *, times: int | None = None
+        self,
+        command: bytes,
+        host: str,
+        port: int,
+        *,
+        times: int | None = None,
+        instead: bytes = b"",
     ) -> None:
-        self._command, self._server = command, (host, port)
+        self._command, self._server, self._instead = command, (host, port), instead
         self._times = inf if times is None else times
 
     def __enter__(self) -> int:
@@ -60,5 +69,6 @@ class losing_answers_to:  # noqa: N801 - reads as a phrase
                     answer = server.recv(65_536)
                     if self._command in asked and self._times:
                         self._times -= 1
+                        client.sendall(self._instead)
                         break
                     client.sendall(answer)
