@@ -43,7 +43,7 @@ docs: install ## write the API reference from the docstrings into build/docs
 	@$(BIN)/python -m tools.reference build/docs
 	@echo "Open build/docs/index.html."
 
-proto: install ## generate redisflow_lab/pb from proto/
+proto: install ## compile proto/ into redisflow_lab/pb: descriptor and stub
 	$(BIN)/python tools/generate_pb.py redisflow_lab/pb
 
 lock: install ## update the pinned versions and hashes of all dependencies

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Event as ThreadEvent
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from redisflow_lab.message import Message
 
@@ -48,8 +48,12 @@ class TransientError(Exception):
 class Producer(Protocol):
     """Writes messages to a stream."""
 
-    def publish(self, message: Message) -> str:
-        """Write one message and return its entry id."""
+    def publish(self, message: Message, *, key: str | None = None) -> str:
+        """Write one message and return its entry id.
+
+        key: an idempotency key: a message whose key was published before is not written
+             again, and the id of the first entry is returned (default: None, always write)
+        """
 
     def publish_many(self, messages: Iterable[Message]) -> list[str]:
         """Write all messages in order and return their entry ids in the same order."""
@@ -60,3 +64,11 @@ class Consumer(Protocol):
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
         """Handle and acknowledge messages until `stop` is set."""
+
+
+if TYPE_CHECKING:  # mypy checks here that the classes conform
+    from redisflow_lab.consumer import RedisStreamConsumer
+    from redisflow_lab.producer import RedisStreamProducer
+
+    _producer: type[Producer] = RedisStreamProducer
+    _consumer: type[Consumer] = RedisStreamConsumer

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
-from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
+from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 
 FIELD = b"data"
 """The field of a stream entry that carries a message, as a serialized StreamMessage."""

@@ -147,7 +147,7 @@ class RedisStreamProducer:
         return entry_ids
 
     def _retried(self, write: Callable[[], Any], key: str, retry_for_s: float) -> Any:
-        backoff = Backoff(log, f"{shown(key)} to {self.stream}")
+        backoff = Backoff(log, f"key {shown(key)} to {shown(self.stream)}")
         until = monotonic() + retry_for_s
         while True:
             try:

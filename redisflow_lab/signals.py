@@ -13,9 +13,18 @@ def stop_on_signals() -> Iterator[ThreadEvent]:
 
     A second signal does what it would have done without this: usually it ends the process
     at once. Only in the main thread, where Python handles signals; elsewhere ValueError.
+
+    A program that embeds Python may handle one of them itself. Python cannot give such a
+    handler back: after the first signal, or after the block, that signal has its default
+    action, which ends the process.
     """
     stop = ThreadEvent()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {
+        # None is a handler that Python did not install. To leave ours in its place would
+        # swallow every later signal.
+        number: signal.SIG_DFL if (handler := signal.getsignal(number)) is None else handler
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
 
     def restore() -> None:
         for number, handler in before.items():

@@ -21,10 +21,10 @@ def address_of(lab: Lab) -> dict[str, Any]:
 
 @contextmanager
 def client_losing_answers_to(
-    command: bytes, lab: Lab, *, times: int | None = None
+    command: bytes, lab: Lab, *, times: int | None = None, instead: bytes = b""
 ) -> Iterator[Redis]:
     """A client of the lab's server behind a `Proxy` that loses the answers to this command."""
-    with Proxy(command, lab, times=times) as proxy:
+    with Proxy(command, lab, times=times, instead=instead) as proxy:
         yield proxy.client
 
 
@@ -34,6 +34,7 @@ class Proxy:
     command: bytes that stand in the request
     times:   how often; None is always
     delay_s: how late an answer is; None is never, and the connection is closed instead
+    instead: what is said before it is closed, such as an error of the proxy's own
     client:  a client of the lab's server, through this proxy
     """
 
@@ -44,11 +45,12 @@ class Proxy:
         *,
         times: int | None = None,
         delay_s: float | None = None,
+        instead: bytes = b"",
     ) -> None:
         address = address_of(lab)
         self._command, self._server = command, (address["host"], address["port"])
         self._times = inf if times is None else times
-        self._delay_s = delay_s
+        self._delay_s, self._instead = delay_s, instead
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.client = Redis(**{**address, "port": self._listener.getsockname()[1]})
 
@@ -84,6 +86,7 @@ class Proxy:
                     if is_asked and self._times > 0:
                         self._times -= 1
                         if self._delay_s is None:
+                            client.sendall(self._instead)
                             return
                         Event().wait(self._delay_s)
                     is_asked = False

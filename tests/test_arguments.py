@@ -1,8 +1,10 @@
 """Bad arguments of a consumer: one error that names the value, before a message is read."""
 
 import pytest
+import redis
+from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 
-from redisflow_lab import RedisStreamConsumer
+from redisflow_lab import DeadLetters, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab.lab import Lab
 
 
@@ -40,6 +42,21 @@ def test_a_bad_argument_creates_no_group(lab: Lab, stream: str, bad: dict[str, o
     assert lab.redis.xinfo_groups(stream) == []
 
 
-def test_what_is_not_a_client_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"must be a redis\.Redis client, not NoneType"):
-        RedisStreamConsumer(None)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("kind", "named", "way_out"),
+    [
+        (redis.asyncio.Redis, r"redis\.asyncio\.client\.Redis", "asyncio.to_thread"),
+        (redis.RedisCluster, r"redis\.cluster\.RedisCluster", "get_redis_connection"),
+        (AsyncRedisCluster, r"redis\.asyncio\.cluster\.RedisCluster", "get_redis_connection"),
+        (redis.ConnectionPool, r"redis\.connection\.ConnectionPool", "from_url"),
+        (str, r"str\.", "from_url"),
+        (type(None), r"NoneType\.", "from_url"),
+    ],
+)
+@pytest.mark.parametrize("user", [RedisStreamConsumer, RedisStreamProducer, DeadLetters])
+def test_what_is_not_a_synchronous_client_of_one_server_is_refused_by_name(
+    user: type[object], kind: type[object], named: str, way_out: str
+) -> None:
+    client = kind.__new__(kind)  # a cluster would look for its nodes
+    with pytest.raises(TypeError, match=f"not {named}.*{way_out}"):
+        user(client, "orders")  # type: ignore[call-arg]

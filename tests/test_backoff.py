@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from redisflow_lab._internal.backoff import Backoff, transient_reason
+from redisflow_lab._internal.tls import TlsError
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ def stop() -> StopEvent:
             redis.exceptions.ExecAbortError("Transaction discarded because of: MISCONF Redis"),
             "the server cannot write to its disk",
         ),
+        (
+            redis.exceptions.ExecAbortError("Transaction discarded because of: READONLY You"),
+            "the server is a replica",
+        ),
+        (redis.InvalidResponse('Protocol error, got "H" as'), "the connection is broken"),
+        (redis.InvalidResponse("Bad bulk string length"), "the connection is broken"),
+        (redis.InvalidResponse('Protocol error, got "\\x15" as reply type byte'), None),
+        (TlsError("no such file"), None),
         (redis.ResponseError("BUSYKEY Target key name already exists."), None),
         (redis.ResponseError("WRONGTYPE"), None),
         (redis.AuthenticationError("no"), None),

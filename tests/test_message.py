@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redisflow_lab import Message, MessageDecodeError
-from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
+from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 
 GOLDEN = bytes.fromhex("0a0950726f647563657231120d48656c6c6f2c205265646973211a0608e0cba4c806")
 HELLO = Message("Producer1", "Hello, Redis!", datetime(2025, 11, 3, 22, 0, tzinfo=UTC))

@@ -9,7 +9,7 @@ import pytest
 import redis
 from consumers import NewConsumer, Publish, running
 from handlers import collect_into, collect_until
-from network import address_of
+from network import address_of, client_losing_answers_to
 from redis import Redis
 
 from redisflow_lab import Delivery, RedisStreamConsumer
@@ -17,6 +17,7 @@ from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 
 PREFIX = "alice of billing on orders: "
+HTTP_503 = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -247,6 +248,29 @@ def test_a_consumer_starts_on_a_server_that_is_full(
     own_lab.redis.config_set("maxmemory", "0")
     assert handled == ["a", "b"]
     assert len(own_lab.pending()) == 0
+
+
+@pytest.mark.parametrize("command", [b"XREADGROUP", b"XACK"])
+def test_the_loop_goes_on_after_a_proxy_has_answered_in_the_place_of_the_server(
+    own_lab: Lab,
+    publish: Publish,
+    consumer: NewConsumer,
+    caplog: pytest.LogCaptureFixture,
+    command: bytes,
+) -> None:
+    """A load balancer whose server is away says so in HTTP."""
+    handled: list[str] = []
+    publish("a")
+    consumer()  # makes the group
+    with client_losing_answers_to(command, own_lab, times=2, instead=HTTP_503) as client:
+        alice = RedisStreamConsumer(client, "orders", "billing", "alice", block_ms=20)
+        with running(alice, handler=collect_into(handled)):
+            wait_until(lambda: handled == ["a"], "a is handled")
+            wait_until(lambda: len(own_lab.pending()) == 0, "a is acknowledged")
+            publish("b")
+            wait_until(lambda: handled == ["a", "b"], "b is handled")
+    assert 'got "H" as reply type byte' in warnings(caplog)[0]
+    assert warnings(caplog)[0].startswith("the connection is broken, retrying")
 
 
 def test_a_refused_password_is_raised(own_lab: Lab) -> None:

@@ -71,12 +71,14 @@ def test_every_pin_has_a_hash_and_no_address() -> None:
     assert "://" not in text
 
 
-def test_the_generated_modules_are_not_stale(tmp_path: Path) -> None:
+def test_the_generated_descriptor_and_stub_are_not_stale(tmp_path: Path) -> None:
     tool = ROOT / "tools" / "generate_pb.py"
     subprocess.run([sys.executable, tool, tmp_path], check=True)
-    for made in tmp_path.rglob("*_pb2.py*"):
-        stored = ROOT / "redisflow_lab" / "pb" / made.relative_to(tmp_path)
-        assert stored.read_text() == made.read_text(), "run: make proto"
+    made = {path.name: path for path in tmp_path.rglob("*") if path.is_file()}
+    assert set(made) == {"stream_message.binpb", "stream_message.pyi"}
+    for path in made.values():
+        stored = ROOT / "redisflow_lab" / "pb" / path.relative_to(tmp_path)
+        assert stored.read_bytes() == path.read_bytes(), "run: make proto"
 
 
 def test_the_readme_lists_every_chapter_and_only_targets_that_exist() -> None:
@@ -121,6 +123,7 @@ def test_the_wheel_has_the_package_and_nothing_beside_it(wheel: zipfile.ZipFile)
     names = wheel.namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"redisflow_lab"}
     assert {"redisflow_lab/py.typed", "redisflow_lab/lab/__init__.py"} <= set(names)
+    assert "redisflow_lab/pb/redisflow/v1/stream_message.binpb" in names
     assert not [name for name in names if "test" in name]
 
 

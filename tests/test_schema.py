@@ -3,7 +3,7 @@
 import pytest
 
 from redisflow_lab.lab.schema import SchemaError, breaking_changes, compile_proto
-from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
+from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 
 RELEASED = """
 string producer = 1;

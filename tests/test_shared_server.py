@@ -200,6 +200,16 @@ def test_a_missing_certificate_file_is_explained(
     assert "REDISFLOW_URL names a file that does not exist" in refusal(url, monkeypatch)
 
 
+def test_a_file_without_a_certificate_is_explained(
+    host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    url = f"{url_of(host, scheme='rediss')}?ssl_ca_certs={tmp_path}/ca.pem"
+    assert "Check the options of REDISFLOW_URL that begin with ssl_" in refusal(
+        url, monkeypatch
+    )
+
+
 def test_a_missing_socket_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal("unix:///nowhere/redis.sock", monkeypatch)
     assert "no server answers at /nowhere/redis.sock" in said

@@ -1,4 +1,4 @@
-"""Generate the Python modules of every schema below proto/ into a folder.
+"""Compile every schema below proto/ into a folder: a serialized descriptor, and a typed stub.
 
 python tools/generate_pb.py redisflow_lab/pb
 """
@@ -10,13 +10,26 @@ import grpc_tools
 from grpc_tools import protoc
 
 PROTO = Path(__file__).parent.parent / "proto"
+WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
 
 
 def generate(target: Path) -> None:
-    schemas = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
-    well_known = Path(grpc_tools.__file__).parent / "_proto"
-    options = [f"-I{PROTO}", f"-I{well_known}", f"--python_out={target}", f"--pyi_out={target}"]
-    if protoc.main(["protoc", *options, *schemas]) != 0:
+    for schema in sorted(PROTO.rglob("*.proto")):
+        made = (target / schema.relative_to(PROTO)).with_suffix(".binpb")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        _protoc(
+            f"--descriptor_set_out={made}",
+            "--include_imports",  # a descriptor pool of its own has no well-known types yet
+            f"--pyi_out={target}",
+            str(schema.relative_to(PROTO)),
+        )
+        # The stub of the module that loads the descriptor, which is no generated code.
+        stub = made.with_name(f"{made.stem}_pb2.pyi")
+        stub.replace(made.with_suffix(".pyi"))
+
+
+def _protoc(*arguments: str) -> None:
+    if protoc.main(["protoc", f"-I{PROTO}", f"-I{WELL_KNOWN}", *arguments]) != 0:
         sys.exit("protoc rejected a schema; its own message is above")
 
 

@@ -11,11 +11,14 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
 )
+
+from redisflow_lab._internal.tls import TlsError, refuses_certificate
 
 _FIRST_S, _LONGEST_S = 0.05, 2.0
 # Enough to reach the longest wait. Without a limit, redis-py computes 2.0 to the power of
@@ -32,7 +35,11 @@ _TRANSIENT: dict[type[Exception], str] = {
     TryAgainError: "the cluster is moving the stream",
     redis.TimeoutError: "the server does not answer",
     redis.ConnectionError: "the connection is lost",
+    # What a proxy says when its server is away, such as HTTP 503. redis-py has closed the
+    # connection then: where the next reply begins is unknown.
+    InvalidResponse: "the connection is broken",
 }
+_TLS_ALERT = r'got "\x15"'  # the first byte of what a server says that expects TLS
 _VANISHED = "the stream or its group has vanished"
 # Replies for which redis-py has no exception class.
 _TRANSIENT_REPLIES = {
@@ -41,12 +48,23 @@ _TRANSIENT_REPLIES = {
     "BUSY": "a script keeps the server busy",
     "MISCONF": "the server cannot write to its disk",
     "NOREPLICAS": "the server has too few replicas",
+    # With these, redis-py raises a class of its own, but not for what discards a transaction.
+    "LOADING": _TRANSIENT[BusyLoadingError],
+    "READONLY": _TRANSIENT[ReadOnlyError],
+    "OOM": _TRANSIENT[OutOfMemoryError],
+    "MASTERDOWN": _TRANSIENT[MasterDownError],
+    "CLUSTERDOWN": _TRANSIENT[ClusterDownError],
+    "TRYAGAIN": _TRANSIENT[TryAgainError],
 }
 
 
-def transient_reason(error: redis.RedisError) -> str | None:
+def transient_reason(error: Exception) -> str | None:
     """What is wrong, in words, if waiting cures it; None for a permanent error."""
-    if isinstance(error, (AuthenticationError, AuthorizationError)):
+    if isinstance(error, (AuthenticationError, AuthorizationError, TlsError)):
+        return None
+    if refuses_certificate(error) or (
+        isinstance(error, InvalidResponse) and _TLS_ALERT in str(error)
+    ):
         return None
     # A pipeline of redis-py, and a refused EXEC, put words before the server's reply.
     reply = re.search(r"(?:^|error: |because of: )([A-Z]+) ", str(error))

@@ -2,6 +2,37 @@
 
 import re
 
+from redis import Redis, RedisCluster
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio import RedisCluster as AsyncRedisCluster
+
+_MAKE_A_CLIENT = "Make a client with redis.Redis.from_url(...)"
+_USE_A_NODE = (
+    "A stream is on one node of a cluster. Give a client of that node, "
+    "cluster.get_redis_connection(cluster.get_node_from_key(stream)) of a redis.RedisCluster, "
+    "and a stream with a hash tag, such as '{orders}', so that its other keys are there too"
+)
+_USE_A_THREAD = (
+    f"{_MAKE_A_CLIENT}. An asynchronous program calls what blocks in a thread: "
+    "await asyncio.to_thread(producer.publish, message)"
+)
+
+
+def check_client(redis: Redis) -> Redis:
+    """`redis`, if it is a synchronous client of one server; else TypeError with a way out."""
+    if isinstance(redis, Redis):
+        return redis
+    way_out = _MAKE_A_CLIENT
+    if isinstance(redis, RedisCluster | AsyncRedisCluster):
+        way_out = _USE_A_NODE
+    elif isinstance(redis, AsyncRedis):
+        way_out = _USE_A_THREAD
+    raise TypeError(
+        # Not the value: a URL in its place may have a password.
+        f"redis must be a synchronous redis.Redis client, not {_full_name(type(redis))}. "
+        f"{way_out}"
+    )
+
 
 def check_name(what: str, value: str) -> str:
     """`value`, if it is a str that is not blank: the name of a stream, group or consumer."""
@@ -47,3 +78,9 @@ def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
             "consumers would claim messages that are still being handled"
         )
     return (min_idle_ms - max_handler_ms) / 1_000
+
+
+def _full_name(kind: type) -> str:
+    """The name of a class as one imports it; the bare name of a built-in."""
+    builtin = kind.__module__ == "builtins"
+    return kind.__qualname__ if builtin else f"{kind.__module__}.{kind.__qualname__}"

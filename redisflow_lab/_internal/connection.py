@@ -6,6 +6,8 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from redisflow_lab._internal.checks import check_client
+from redisflow_lab._internal.tls import with_tls_errors
 from redisflow_lab._internal.wire import ReplyParser
 
 REPLY_MARGIN_S = 5.0
@@ -26,15 +28,11 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     - waits longer for a reply (`block_ms` + 5 s) than the server blocks. The default of
       5 s turns a longer BLOCK into an error, or into silent retries.
     - returns bytes, in the reply shapes of RESP2. A protobuf is not text.
+    - raises `tls.TlsError` when TLS cannot work, whatever the time.
 
     Raises TypeError if `redis` is not a synchronous client of one server.
     """
-    if not isinstance(redis, Redis):
-        raise TypeError(
-            f"redis must be a redis.Redis client, not {type(redis).__name__}; "
-            "make one with redis.Redis.from_url(...)"
-        )
-    given = redis.connection_pool
+    given = check_client(redis).connection_pool
     settings: dict[str, Any] = {
         name: value
         for name, value in given.connection_kwargs.items()
@@ -49,7 +47,7 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
         protocol=2,
         legacy_responses=True,
     )
-    pool = ConnectionPool(connection_class=given.connection_class, **settings)
+    pool = ConnectionPool(connection_class=with_tls_errors(given.connection_class), **settings)
     client = Redis.from_pool(pool)
     # redis-py would build a dict for every entry, in which a field that is there twice is lost.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from redis import Redis
 
 from redisflow_lab import Message
-from redisflow_lab.pb.redisflow.v1.stream_message_pb2 import StreamMessage
+from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 
 BATCH = 500
 """Messages in one round trip, for every side that works by batch."""

@@ -1,10 +1,10 @@
 """Error messages for a REDISFLOW_URL whose server the lab cannot use."""
 
-import ssl
-
 import redis
 from redis import Redis
+from redis.connection import SSLConnection
 
+from redisflow_lab._internal.tls import TlsProblem, refuses_certificate, tls_problem
 from redisflow_lab.lab.server.interface import UnsupportedServerError
 
 
@@ -43,7 +43,7 @@ def explain_refusal(error: Exception, client: Redis) -> str:
         case redis.exceptions.BusyLoadingError():
             return f"the server at {where} is still loading its data. Try again in a moment"
         case redis.ConnectionError():
-            return _explain_no_connection(error, where)
+            return _explain_no_connection(error, client, where)
         case redis.ResponseError() if reply.startswith("DENIED"):
             return (
                 f"the server at {where} is in protected mode: it has no password, and so "
@@ -53,19 +53,36 @@ def explain_refusal(error: Exception, client: Redis) -> str:
     return f"the server at {where} cannot be used: {reply}"
 
 
-def _explain_no_connection(error: redis.ConnectionError, where: str) -> str:
+def _explain_no_connection(error: redis.ConnectionError, client: Redis, where: str) -> str:
     reply = str(error).rstrip(".")
     cause = error.__cause__ or error.__context__
-    if isinstance(cause, ssl.SSLCertVerificationError):
+    match tls_problem(cause) if _uses_tls(client) else None:
+        case TlsProblem.UNTRUSTED:
+            why = getattr(cause, "verify_message", cause)
+            return (
+                f"the TLS certificate of the server at {where} is not trusted: {why}. "
+                "Name the certificate of its authority: "
+                "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
+            )
+        case TlsProblem.FILE:
+            return (
+                "REDISFLOW_URL names a file that does not exist, or that you may not read. "
+                "Check ssl_ca_certs, ssl_certfile and ssl_keyfile"
+            )
+        case TlsProblem.NO_TLS:
+            return (
+                f"the server at {where} does not speak TLS. "
+                "Write redis:// instead of rediss:// in REDISFLOW_URL"
+            )
+        case TlsProblem.REFUSED:
+            return (
+                f"TLS with the server at {where} cannot start: {cause}. "
+                "Check the options of REDISFLOW_URL that begin with ssl_"
+            )
+    if refuses_certificate(error):
         return (
-            f"the TLS certificate of the server at {where} is not trusted: "
-            f"{cause.verify_message}. Name the certificate of its authority: "
-            "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
-        )
-    if isinstance(cause, FileNotFoundError) and ":" in where:  # a socket's path has no colon
-        return (
-            "REDISFLOW_URL names a file that does not exist. "
-            "Check ssl_ca_certs, ssl_certfile and ssl_keyfile"
+            f"the server at {where} wants a certificate of its client: {reply}. Name yours: "
+            "rediss://host:port?ssl_certfile=/path/to/cert.pem&ssl_keyfile=/path/to/key.pem"
         )
     if "closed by server" in reply:
         return (
@@ -76,6 +93,10 @@ def _explain_no_connection(error: redis.ConnectionError, where: str) -> str:
         f"no server answers at {where}: {reply}. Check the address, and that the server is "
         "running; or unset REDISFLOW_URL to use a server of the lab's own"
     )
+
+
+def _uses_tls(client: Redis) -> bool:
+    return issubclass(client.connection_pool.connection_class, SSLConnection)
 
 
 def _password(client: Redis) -> object:
