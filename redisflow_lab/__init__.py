@@ -3,6 +3,7 @@
 The helper, which a service can use, needs only redis, hiredis and protobuf:
 
 - `message`       one message, and the bytes it travels as
+- `codec`         a message type of your own in its place
 - `producer`      writes messages to a stream
 - `consumer`      reads them for a group, and acknowledges after success
 - `dead_letters`  messages that could not be handled, why, and how to redrive them
@@ -15,6 +16,7 @@ The helper, which a service can use, needs only redis, hiredis and protobuf:
 `_internal` is its plumbing. Everything that a notebook needs is below `redisflow_lab.lab`.
 """
 
+from redisflow_lab.codec import Codec, protobuf_codec
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters
 from redisflow_lab.events import Event, Kind
@@ -27,6 +29,7 @@ from redisflow_lab.signals import stop_on_signals
 __version__ = "0.1.0"
 
 __all__ = [
+    "Codec",
     "Consumer",
     "DeadLetter",
     "DeadLetters",
@@ -41,5 +44,6 @@ __all__ = [
     "RedisStreamProducer",
     "TransientError",
     "handle_once",
+    "protobuf_codec",
     "stop_on_signals",
 ]

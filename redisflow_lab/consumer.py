@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from threading import Event as ThreadEvent
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis
@@ -27,6 +28,7 @@ from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.prefetch import Prefetch, State
 from redisflow_lab._internal.processor import Processor
 from redisflow_lab._internal.redelivery import redelivery_batches
+from redisflow_lab.codec import MESSAGE_CODEC, Codec
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import Hook, Kind
 from redisflow_lab.interfaces import Handler
@@ -75,6 +77,7 @@ class RedisStreamConsumer:
     max_deliveries: deliveries before a message is dead-lettered. A crash uses up one
                     delivery of each message in flight, so allow for a few
     dead_stream:    key of the dead-letter stream (default: `<stream>:dead`)
+    codec:          how messages are decoded (default: as a `Message`)
     on_event:       called with an `Event` for everything that happens to a message, in the
                     thread of the handler
 
@@ -98,6 +101,7 @@ class RedisStreamConsumer:
         max_handler_ms: int | None = None,
         max_deliveries: int = 5,
         dead_stream: str | None = None,
+        codec: Codec[Any] = MESSAGE_CODEC,
         on_event: Hook | None = None,
     ) -> None:
         self.stream = check_name("stream", stream)
@@ -122,7 +126,7 @@ class RedisStreamConsumer:
         self._sweep = ClaimSweep(self._group, min_idle_ms, batch)
         self._processor = Processor(
             self._group, self._in_flight, self._lease, self._acks, self._outbox, self._emitter,
-            ack_every=ack_every, max_deliveries=max_deliveries,
+            ack_every=ack_every, max_deliveries=max_deliveries, decode=codec.decode,
         )  # fmt: skip
         self._last_processed = START
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
@@ -18,7 +18,8 @@ from redisflow_lab._internal.checks import check_entry_id, check_name
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
 from redisflow_lab._internal.shown import shown
-from redisflow_lab.message import FIELD, Message, serialize
+from redisflow_lab.codec import MESSAGE_CODEC, Codec
+from redisflow_lab.message import FIELD
 
 RawEntry = tuple[bytes, list[bytes]]
 """An entry as Redis returns it: its id, then field names and values in turn."""
@@ -141,12 +142,21 @@ class DeadLetters:
     redis:       a client of the server
     stream:      the stream that the original entries were written to
     dead_stream: key of the dead-letter stream (default: `<stream>:dead`)
+    codec:       how a repaired message is encoded (default: a `Message` as a StreamMessage)
     """
 
-    def __init__(self, redis: Redis, stream: str, *, dead_stream: str | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        stream: str,
+        *,
+        dead_stream: str | None = None,
+        codec: Codec[Any] = MESSAGE_CODEC,
+    ) -> None:
         self.stream = check_name("stream", stream)
         self.dead_stream = dead_stream_of(stream, dead_stream)
         self._redis = stream_client(redis)
+        self._codec = codec
 
     def __len__(self) -> int:
         return int(self._redis.xlen(self.dead_stream))
@@ -184,11 +194,12 @@ class DeadLetters:
     def redrive(
         self,
         *letter_ids: str,
-        repair: Callable[[DeadLetter], Message] | None = None,
+        repair: Callable[[DeadLetter], Any] | None = None,
     ) -> list[str]:
         """Write these dead letters to their stream again, and delete them. Returns the new ids.
 
-        repair: makes the message to write (default: the original fields, unchanged)
+        repair: makes the message to write, in the place of the original one (default: the
+                original fields, unchanged)
 
         Each one is written and then deleted, in one script. When this is interrupted, a dead
         letter is either back in the stream or still here: call it again with what is left.
@@ -202,7 +213,7 @@ class DeadLetters:
         handled the original: their handlers should be idempotent.
         """
         letters = [self[letter_id] for letter_id in dict.fromkeys(letter_ids)]
-        fields = [_fields_to_redrive(letter, repair) for letter in letters]
+        fields = [_fields_to_redrive(letter, repair, self._codec) for letter in letters]
         return list(map(self._redrive_one, letters, fields))
 
     def _redrive_one(self, letter: DeadLetter, fields: list[bytes]) -> str:
@@ -296,10 +307,11 @@ def _parsed(entry: RawEntry) -> DeadLetter:
 
 
 def _fields_to_redrive(
-    letter: DeadLetter, repair: Callable[[DeadLetter], Message] | None
+    letter: DeadLetter, repair: Callable[[DeadLetter], Any] | None, codec: Codec[Any]
 ) -> list[bytes]:
     if repair is not None:
-        return [FIELD, serialize(repair(letter))]
+        others = [part for pair in letter.fields if pair[0] != FIELD for part in pair]
+        return [FIELD, codec.encode(repair(letter)), *others]
     if not letter.fields:
         raise ValueError(
             f"dead letter {letter.letter_id} has no data ({letter.error}), so there is nothing "

@@ -1,34 +1,49 @@
 """What a handler receives, and what a producer and a consumer must do to be replaceable."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from threading import Event as ThreadEvent
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from redisflow_lab.message import Message
 
+if TYPE_CHECKING:  # `Delivery` means Delivery[Message]
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Message)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
+
 
 @dataclass(slots=True)
-class Delivery:
+class Delivery(Generic[T]):
     """One delivery of a message to a handler.
 
     entry_id:   id of the stream entry that carries it, such as "1730671200000-0"
-    message:    the message
+    message:    the message: what the consumer's codec has decoded
     deliveries: how often the entry was delivered in this group, this time included. Above 1,
                 its effect may have happened before
     heartbeat:  renews the lease: call it from a handler that takes longer than
                 `max_handler_ms`. Returns False if another consumer has claimed the entry; then
                 stop working on it. It stays pending with its new owner, whether you return or
                 raise
+    fields:     the other fields of the entry, beside `data`: names and values, as bytes. Of a
+                name that is there twice, the last
     """
 
     entry_id: str
-    message: Message
+    message: T
     deliveries: int
     heartbeat: Callable[[], bool]
+    fields: Mapping[bytes, bytes] = field(default_factory=lambda: NO_FIELDS)
 
 
-Handler = Callable[[Delivery], object]
+Handler = Callable[[Delivery[Any]], object]
 """Does the work. Returning means done; raising leaves the entry pending."""
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
+from redisflow_lab._internal.shown import shown
 from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 
 FIELD = b"data"
@@ -101,15 +102,7 @@ class Message:
         entry that was deleted or trimmed while it was pending:
         https://redis.io/docs/latest/commands/xreadgroup/
         """
-        if not fields:
-            raise MessageDecodeError(
-                "the entry has no fields: it was trimmed or deleted while it was pending"
-            )
-        data = fields.get(FIELD)
-        if data is None:
-            names = ", ".join(repr(name) for name in sorted(fields))
-            raise MessageDecodeError(f"the entry has no field {FIELD!r}, only {names}")
-        return cls.from_bytes(data)
+        return cls.from_bytes(take_data(dict(fields)))
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -128,6 +121,22 @@ class Message:
 
     def _values(self) -> tuple[str, str, datetime]:
         return self.producer, self.content, self.created_at
+
+
+def take_data(fields: dict[bytes, bytes]) -> bytes:
+    """Remove the field `data` from the fields of an entry, and return its value.
+
+    Raises MessageDecodeError if it is not there.
+    """
+    if not fields:
+        raise MessageDecodeError(
+            "the entry has no fields: it was trimmed or deleted while it was pending"
+        )
+    data = fields.pop(FIELD, None)
+    if data is None:
+        names = ", ".join(shown(repr(name), 100) for name in sorted(fields)[:20])
+        raise MessageDecodeError(f"the entry has no field {FIELD!r}, only {names}")
+    return data
 
 
 def serialize(message: Message) -> bytes:

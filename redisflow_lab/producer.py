@@ -1,11 +1,12 @@
 """RedisStreamProducer: writes messages to a stream, one at a time or pipelined in batches."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from itertools import islice
 from threading import Event as ThreadEvent
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from redis import Redis
@@ -17,7 +18,8 @@ from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
 from redisflow_lab._internal.shown import shown
 from redisflow_lab._internal.wire import CommandPipe
-from redisflow_lab.message import FIELD, Message, serialize
+from redisflow_lab.codec import MESSAGE_CODEC, Codec
+from redisflow_lab.message import FIELD, Message
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class RedisStreamProducer:
     maxlen: trim the stream to about this many entries with each write, oldest first, whether
             they have been consumed or not (default: None, keep all). Redis trims whole nodes
             of entries, so some more may remain: https://redis.io/docs/latest/commands/xadd/
+    codec:  how messages are encoded (default: a `Message` as a StreamMessage)
 
     A write without a key is never retried. When the connection breaks, it raises
     redis.ConnectionError or redis.TimeoutError, and the message may or may not have been
@@ -66,42 +69,57 @@ class RedisStreamProducer:
     """
 
     def __init__(
-        self, redis: Redis, stream: str = "messages", *, maxlen: int | None = None
+        self,
+        redis: Redis,
+        stream: str = "messages",
+        *,
+        maxlen: int | None = None,
+        codec: Codec[Any] = MESSAGE_CODEC,
     ) -> None:
         self.stream = check_name("stream", stream)
         self._redis = stream_client(redis)
+        self._encode = codec.encode
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
         self._xadd = ("XADD", stream, *trim, "*", FIELD)
 
     def publish(
-        self, message: Message, *, key: str | None = None, retry_for_s: float = 5.0
+        self,
+        message: Any,
+        *,
+        key: str | None = None,
+        fields: Mapping[str | bytes, str | bytes] = MappingProxyType({}),
+        retry_for_s: float = 5.0,
     ) -> str:
         """Write one message and return its entry id, such as "1730671200000-0".
 
+        message:     a `Message`, or what the codec encodes
         key:         an idempotency key that identifies this message, such as the order number
                      (default: None). Publishing again with the same key and the same
-                     `message.producer` writes nothing and returns the id of the first entry,
-                     for one day, unless the stream was deleted. Each key takes about 150
-                     bytes of the server's memory. A server that may evict keys
-                     (`maxmemory-policy` other than `noeviction`) may forget it before
+                     `message.producer` (if it has one) writes nothing and returns the id of
+                     the first entry, for one day, unless the stream was deleted. Each key
+                     takes about 150 bytes of the server's memory. A server that may evict
+                     keys (`maxmemory-policy` other than `noeviction`) may forget it before
+        fields:      other fields of the entry, such as a trace id, which a consumer finds in
+                     `Delivery.fields`
         retry_for_s: with a key, transient errors are retried with exponential backoff, and
                      the last try begins at most so many seconds after the first. A try ends
                      after 10 s: 5 s to connect, and 5 s to be answered
         """
-        data = serialize(message)
+        values = [self._encode(message), *_flat(fields)]
         if key is None:
-            reply = self._redis.execute_command(*self._xadd, data)
+            reply = self._redis.execute_command(*self._xadd, *values)
         else:
             check_name("key", key)
+            producer = message.producer if isinstance(message, Message) else ""
             reply = self._retried(
-                lambda: self._add_once(message.producer, key, data), key, retry_for_s
+                lambda: self._add_once(producer, key, values), key, retry_for_s
             )
         entry_id: str = reply.decode()
         log.debug("wrote %s to %s", entry_id, self.stream)
         return entry_id
 
-    def publish_many(self, messages: Iterable[Message], *, batch_size: int = 500) -> list[str]:
+    def publish_many(self, messages: Iterable[Any], *, batch_size: int = 500) -> list[str]:
         """Write messages in order, in pipelined batches, and return their entry ids in order.
 
         messages:   any iterable, also a generator; it is consumed as the writing proceeds
@@ -127,7 +145,7 @@ class RedisStreamProducer:
         with closing(CommandPipe(self._redis)) as pipe:
             while True:
                 try:
-                    batch = [serialize(message) for message in islice(source, batch_size)]
+                    batch = [self._encode(message) for message in islice(source, batch_size)]
                 except Exception:
                     self._receive_ids(pipe, leave=0)  # the batches before are still written
                     raise
@@ -161,15 +179,24 @@ class RedisStreamProducer:
                 backoff.reset()
                 return reply
 
-    def _add_once(self, producer: str, key: str, data: bytes) -> Any:
+    def _add_once(self, producer: str, key: str, values: list[str | bytes]) -> Any:
         mark = ":".join([self.stream, "published", name_part(producer), name_part(key)])
         try:
             return run_script(
                 self._redis, _ADD_ONCE, [self.stream, mark],
-                REMEMBER_S, *self._trim, "*", FIELD, data,
+                REMEMBER_S, *self._trim, "*", FIELD, *values,
             )  # fmt: skip
         except ScriptRefusedError as error:
             raise NoPermissionError(
                 f"publish with a key runs a script, and this user may not: {error}. Allow it "
                 "EVAL, GET, SET and XADD, or publish without a key"
             ) from None
+
+
+def _flat(fields: Mapping[str | bytes, str | bytes]) -> list[str | bytes]:
+    """Names and values in turn. Raises ValueError for the name of the message's own field."""
+    if FIELD in fields or FIELD.decode() in fields:
+        raise ValueError(
+            f"the field {FIELD.decode()!r} carries the message; name yours otherwise"
+        )
+    return [part for pair in fields.items() for part in pair]

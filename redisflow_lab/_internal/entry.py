@@ -1,8 +1,10 @@
 """One stream entry, as the server delivered it to this consumer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from redisflow_lab.message import FIELD, Message
+from redisflow_lab.interfaces import NO_FIELDS
+from redisflow_lab.message import FIELD, take_data
 
 
 @dataclass(slots=True)
@@ -19,12 +21,16 @@ class Entry:
     fields: list[bytes] | None
     deliveries: int
 
-    def message(self) -> Message:
-        """The message it carries. Raises MessageDecodeError if it carries none."""
+    def data(self) -> tuple[bytes, Mapping[bytes, bytes]]:
+        """The bytes of its message, and its other fields.
+
+        Raises MessageDecodeError if it has no such field.
+        """
         fields = self.fields
         if fields is not None and len(fields) == 2 and fields[0] == FIELD:  # nearly always
-            return Message.from_bytes(fields[1])
-        return Message.from_fields(dict(self.pairs()))
+            return fields[1], NO_FIELDS
+        others = dict(self.pairs())
+        return take_data(others), others
 
     def pairs(self) -> tuple[tuple[bytes, bytes], ...]:
         """Its fields as (name, value) pairs, in order; a name may be there twice."""

@@ -2,10 +2,12 @@
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event as ThreadEvent
 from time import monotonic
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -17,6 +19,7 @@ from redisflow_lab._internal.group import Group
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
+from redisflow_lab._internal.shown import shown
 from redisflow_lab._internal.user_code import (
     ENDS_THE_PROCESS,
     check_finished,
@@ -26,7 +29,7 @@ from redisflow_lab._internal.user_code import (
 from redisflow_lab.dead_letters import DeadLetter, Reason
 from redisflow_lab.events import Kind
 from redisflow_lab.interfaces import Delivery, Handler, TransientError
-from redisflow_lab.message import Message, MessageDecodeError
+from redisflow_lab.message import MessageDecodeError
 
 log = logging.getLogger("redisflow_lab.consumer")
 
@@ -38,6 +41,7 @@ class Processor:
 
     ack_every:      acknowledge when this many messages are completed
     max_deliveries: an entry that fails at its n-th delivery is dead-lettered
+    decode:         makes the message in the bytes of an entry
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Processor:
         *,
         ack_every: int,
         max_deliveries: int,
+        decode: Callable[[bytes], Any],
     ) -> None:
         self._group, self._in_flight, self._lease = group, in_flight, lease
         self._acks, self._outbox, self._emitter = acks, outbox, emitter
@@ -60,6 +65,7 @@ class Processor:
         self._process_id = os.getpid()
         self._ack_every = ack_every
         self._max_deliveries = max_deliveries
+        self._decode = decode
 
     def check(self, handler: Handler) -> None:
         """Raise TypeError if the handler cannot be called with a delivery.
@@ -120,10 +126,9 @@ class Processor:
         self, entry: Entry, handler: Handler, observed: bool, stop: ThreadEvent
     ) -> bool:
         """Whether it was dealt with; if not, `stop` was set while its next try had to wait."""
-        message = self._decoded(entry)
-        if message is None:
+        delivery = self._delivery(entry)
+        if delivery is None:
             return True
-        delivery = Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat)
         while True:
             try:
                 result = handler(delivery)
@@ -144,18 +149,22 @@ class Processor:
                 self._succeed(entry, observed)
                 return True
 
-    def _decoded(self, entry: Entry) -> Message | None:
-        """The message of an entry that a handler may see. Every other one is dead-lettered."""
+    def _delivery(self, entry: Entry) -> Delivery[Any] | None:
+        """What the handler is given. An entry that it may not see is dead-lettered."""
         if entry.deliveries > self._max_deliveries:
             error = f"delivered {entry.deliveries - 1} times, and never finished"
             self.dead_letter(entry, Reason.UNFINISHED, error)
             return None
         try:
-            return entry.message()
-        except MessageDecodeError as error:
+            data, others = entry.data()
+            message = self._decode(data)
+        except Exception as error:  # the codec may be the user's
+            known = isinstance(error, MessageDecodeError)
+            text = shown(str(error)) if known else described(error)
             reason = Reason.UNDECODABLE if entry.fields else Reason.TRIMMED
-            self.dead_letter(entry, reason, str(error))
+            self.dead_letter(entry, reason, text)
             return None
+        return Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat, others)
 
     def _succeed(self, entry: Entry, observed: bool) -> None:
         if observed:
