@@ -30,7 +30,7 @@ _PAGE = 100
 _LONGEST_ERROR = 1_000
 
 # An error of a command ends its script: XACK and XDEL come after what must not be lost.
-_DEAD_LETTER = """
+DEAD_LETTER_SCRIPT = """
 local group, id, owner = ARGV[1], ARGV[2], ARGV[3]
 if owner ~= '' and #redis.call('XPENDING', KEYS[1], group, id, id, 1, owner) == 0 then
   return 0
@@ -110,7 +110,7 @@ def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
     owner = "" if dropped else letter.consumer
     try:
         arguments = (group, entry_id, owner, *fields)
-        return bool(run_script(redis, _DEAD_LETTER, (key, dead_stream), *arguments))
+        return bool(run_script(redis, DEAD_LETTER_SCRIPT, (key, dead_stream), *arguments))
     except ScriptRefusedError:
         pass
     if not dropped and not redis.xpending_range(key, group, entry_id, entry_id, 1, owner):

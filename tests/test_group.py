@@ -109,7 +109,7 @@ def test_pending_entries_are_listed_in_pages_and_by_id(alice: Group) -> None:
 def test_a_consumer_is_removed_only_when_nothing_is_pending_with_it(
     lab: Lab, stream: str, alice: Group
 ) -> None:
-    assert alice.remove_consumer() is False
+    assert alice.remove_consumer("alice") is False
     alice.acknowledge(IDS)
-    assert alice.remove_consumer() is True
+    assert alice.remove_consumer("alice") is True
     assert lab.redis.xinfo_consumers(stream, "billing") == []
