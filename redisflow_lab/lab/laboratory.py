@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from redis import Redis
@@ -13,8 +12,9 @@ from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.process import PrivateFolder
 from redisflow_lab.lab.server import Server, ServerError, open_server
-from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
+from redisflow_lab.lab.text import printable
 from redisflow_lab.lab.views.live import Watch, watch_stream
+from redisflow_lab.lab.views.measures import measure
 from redisflow_lab.lab.views.plots import Picture, timeline_plot
 from redisflow_lab.lab.views.tables import (
     Table,
@@ -172,9 +172,11 @@ class Lab:
         """XINFO CONSUMERS as a table; see `tables.consumers_table` for its columns."""
         return consumers_table(self.redis, stream, group)
 
-    def pending(self, stream: str = "orders", group: str = "billing") -> Table:
-        """XPENDING as a table; see `tables.pending_table` for its columns."""
-        return pending_table(self.redis, stream, group)
+    def pending(
+        self, stream: str = "orders", group: str = "billing", *, most: int | None = None
+    ) -> Table:
+        """XPENDING as a table, or the `most` oldest entries; see `tables.pending_table`."""
+        return pending_table(self.redis, stream, group, most=most)
 
     def dead_letters(self, stream: str = "orders") -> Table:
         """The dead letters of a stream; see `tables.dead_letters_table` for the columns."""
@@ -194,21 +196,28 @@ class Lab:
 
         One row per measure: length, last delivered id, lag, pending, and deliveries of
         pending (the delivery counts of all pending entries, added up). Columns: measure, was,
-        now, change (empty if the values are not numbers).
+        now, change (empty if the values are not numbers). lag is "unknown" where it is not
+        known. Raises NoSuchStreamError and NoSuchGroupError.
         """
         table = Table(columns=["measure", "was", "now", "change"])
-        table.attrs["caption"] = f"what changed for {group} on {without_prefix(stream)}"
-        was = self._measure(stream, group)
+        table.attrs["caption"] = (
+            f"what changed for {printable(group)} on {printable(without_prefix(stream))}"
+        )
+        was = measure(self.redis, stream, group)
         yield table
-        now = self._measure(stream, group)
-        for measure, before in was.items():
-            after = now[measure]
+        now = measure(self.redis, stream, group)
+        for name, before in was.items():
+            after = now[name]
             delta = (
                 f"{after - before:+d}"
                 if isinstance(after, int) and isinstance(before, int)
                 else ""
             )
-            table.loc[len(table)] = [measure, str(before), str(after), delta.replace("+0", "0")]
+            table.loc[len(table)] = [
+                name,
+                *("unknown" if value is None else str(value) for value in (before, after)),
+                delta.replace("+0", "0"),
+            ]
 
     def timeline(self, *workers: Worker) -> Picture:
         """The delivery timeline of these workers; a cross where a signal killed one."""
@@ -230,15 +239,3 @@ class Lab:
             self.server.close()
         finally:
             self._folder.remove()
-
-    def _measure(self, stream: str, group: str) -> dict[str, Any]:
-        pending = pending_table(self.redis, stream, group)
-        info, groups = stream_and_groups(self.redis, stream)
-        row = {found["name"].decode(): found for found in groups}[group]
-        return {
-            "length": info["length"],
-            "last delivered id": row["last-delivered-id"].decode(),
-            "lag": lag_of(row, info),
-            "pending": row["pending"],
-            "deliveries of pending": sum(map(int, pending["deliveries"])),  # may exceed 64 bits
-        }
