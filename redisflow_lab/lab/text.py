@@ -11,14 +11,14 @@ _ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"  # format characters that emoji and several scripts need
 
 
-def printable(text: str) -> str:
-    """`text` on one line, with control characters as escapes, cut after 200 characters.
+def printable(text: str, most: int = _MOST) -> str:
+    """`text` on one line, with control characters as escapes, cut after `most` characters.
 
     An entry, a name and an error may hold what anyone wrote. Shown as it is, an escape
     sequence changes the terminal, and a line break forges a line.
     """
-    shown = "".join(_escape(character) for character in text[:_MOST])
-    return f"{shown}… ({len(text):,} characters)" if len(text) > _MOST else shown
+    shown = "".join(_escape(character) for character in text[:most])
+    return f"{shown}… ({len(text):,} characters)" if len(text) > most else shown
 
 
 def printable_lines(text: str) -> str:
