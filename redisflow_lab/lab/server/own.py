@@ -5,11 +5,12 @@ import re
 import secrets
 import subprocess
 import tempfile
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from redis import Redis
 
+from redisflow_lab.lab.lifeline import close_in_forks
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server.identity import check_version, identify
 from redisflow_lab.lab.server.interface import ServerError, UnsupportedServerError
@@ -150,12 +151,12 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
-def _locked(folder: Path) -> IO[bytes]:
+def _locked(folder: Path) -> FileIO:
     """Lock the folder, because two servers in it would overwrite each other's files.
 
     The lock ends when the returned file is closed, or with this process.
     """
-    lock = (folder / "server.lock").open("wb")
+    lock = close_in_forks((folder / "server.lock").open("wb", buffering=0))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
