@@ -24,7 +24,7 @@ from redisflow_lab.lab.views.tables import (
     pending_table,
     stream_table,
 )
-from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.waiting import WHAT_TO_TRY, wait_until
 from redisflow_lab.lab.workers.worker import Worker
 
 _HOW_TO_GET_IT = (
@@ -123,6 +123,10 @@ class Lab:
     ) -> Worker:
         """Start a consumer in its own process; see `worker.Worker`.
 
+        It works in the current folder of the notebook, and finds the same modules. If a worker
+        of the same name, group and stream is still running, for example because a cell is run
+        twice, that one is killed first, and a line says so.
+
         name:    consumer name; None for a random one
         handler: called with each `Delivery`. It may use functions, plain values and Redis
                  clients of the notebook; they are copied into the process
@@ -132,6 +136,11 @@ class Lab:
         after:   crash when that point is reached for the `after`th time
         batch, ack_every, min_idle_ms, max_deliveries: see `RedisStreamConsumer`
         """
+        earlier = [
+            worker
+            for worker in self._workers
+            if worker.consumer == (stream, group, name) and name and not worker.ended
+        ]
         worker = Worker(
             self.redis,
             name,
@@ -147,7 +156,13 @@ class Lab:
                 "max_deliveries": max_deliveries,
             },
             folder=self._folder.path,
+            replaces=earlier,
         )
+        for replaced in earlier:
+            print(
+                f"An earlier worker {printable(replaced.name)} of the group {printable(group)} "
+                "was still running. It was killed, and the new one takes its place."
+            )
         self._workers.append(worker)
         return worker
 
@@ -158,7 +173,7 @@ class Lab:
 
         what: the state in words, for the error message: "not within 10 s: the state"
         """
-        wait_until(state, what, timeout_s=timeout_s)
+        wait_until(state, what, timeout_s=timeout_s, details=lambda: WHAT_TO_TRY)
 
     def stream(self, stream: str = "orders") -> Table:
         """XINFO STREAM as a table; see `tables.stream_table` for its columns."""
