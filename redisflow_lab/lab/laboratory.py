@@ -48,7 +48,8 @@ class Lab:
     appendonly: keep an append-only file (default); False leaves only RDB snapshots
     port:       port on 127.0.0.1; None (default) picks a free one. Choose one to connect with
                 redis-cli
-    data_dir:   folder for the server's data, which is kept. None (default) uses a private
+    data_dir:   folder for the server's data, which is kept, and which other users may not enter
+                (mode 0700). None (default) uses a private
                 folder, which is removed on `close`
 
     The last three configure a server that the lab starts; with a server that REDISFLOW_URL
@@ -102,6 +103,14 @@ class Lab:
 
     def __repr__(self) -> str:
         return f"<Lab on {self.server!r}>"
+
+    @property
+    def url(self) -> str:
+        """The address of the server for redis-cli, a web UI or a client in another language.
+
+        It contains the password, and nothing else shows it: do not store it in a notebook.
+        """
+        return self.server.url
 
     def key(self, name: str) -> str:
         """The key to use for `name`: with the lab's prefix on a shared server, else `name`."""
