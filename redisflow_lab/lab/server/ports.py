@@ -34,7 +34,8 @@ def hold_port(port: int) -> socket.socket:
         holder.close()
         raise ServerError(
             f"the server was killed, and another process took its port {port}: {error}. "
-            "Clients that connect again would send that process the password. Restart the kernel"
+            "Clients that connect again would send that process the password. Restart "
+            "the kernel"
         ) from None
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return holder
