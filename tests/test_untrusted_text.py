@@ -1,8 +1,14 @@
 """Names and contents that others wrote are shown escaped and cut, and never change a screen."""
 
+import os
+from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from threading import Thread
+
 import pytest
 
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.server import ServerError
 from redisflow_lab.lab.text import printable
 
 CLEAR_SCREEN = "\x1b[2J"
@@ -61,3 +67,41 @@ def test_errors_show_names_escaped_and_cut(lab: Lab, stream: str) -> None:
         assert "\x1b" not in str(missing.value)
         assert "\n" not in str(missing.value)
         assert len(str(missing.value)) < 1_000
+
+
+@pytest.mark.usefixtures("process_server")
+def test_the_output_of_a_server_is_quoted_with_escapes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "redis-server"
+    broken.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exec echo 'Redis server v=7.2.0'\n"
+        "printf 'no such luck \\033[2J\\n'\nexit 1\n"
+    )
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("REDISFLOW_SERVER", "path")
+    with pytest.raises(ServerError, match=r"no such luck \\x1b\[2J") as refused:
+        Lab()
+    assert "\x1b" not in str(refused.value)
+
+
+def test_the_reply_of_a_server_that_is_named_by_url_is_quoted_with_escapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No real server sends such a reply, so a socket gives it."""
+
+    class Answering(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.connection.recv(65_536):
+                self.wfile.write(b"-ERR go away \x1b[2J" + b"x" * 5_000 + b"\r\n")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("REDISFLOW_URL", f"redis://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.delenv("REDISFLOW_SERVER", raising=False)
+        with pytest.raises(ServerError, match=r"go away \\x1b\[2J") as refused:
+            Lab()
+        server.shutdown()
+    assert "\x1b" not in str(refused.value)
+    assert len(str(refused.value)) < 1_000

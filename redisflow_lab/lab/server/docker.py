@@ -27,6 +27,7 @@ from redisflow_lab.lab.server.private import (
     wait_for_answer,
     wait_for_written_aof,
 )
+from redisflow_lab.lab.text import printable
 from redisflow_lab.lab.waiting import wait_until
 
 IMAGE = "redis:8.10.2"
@@ -138,7 +139,8 @@ class DockerServer:
         return container
 
     def _last_lines(self) -> str:
-        return str(self._container.logs(tail=5).decode(errors="replace"))
+        lines = self._container.logs(tail=5).decode(errors="replace").splitlines()
+        return "\n".join(map(printable, lines))
 
 
 def _engine() -> DockerClient:

@@ -7,6 +7,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab.lab.server.interface import UnsupportedServerError
+from redisflow_lab.lab.text import printable
 
 OLDEST = (7, 0)
 """Before Redis 7.0, XINFO GROUPS does not report the lag. Each Valkey is newer."""
@@ -45,7 +46,7 @@ def identify(client: Redis) -> Identity:
 
 def check_version(kind: str, version: str) -> str:
     """The name to show, such as "Redis 8.10.2". Raises UnsupportedServerError if too old."""
-    name = f"{kind.capitalize()} {version}"
+    name = printable(f"{kind.capitalize()} {version}")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise UnsupportedServerError(f"is {name}; {_NEEDED}")
     return name

@@ -24,6 +24,7 @@ from redisflow_lab.lab.server.private import (
     wait_for_answer,
     wait_for_written_aof,
 )
+from redisflow_lab.lab.text import printable
 
 
 class OwnServer:
@@ -153,7 +154,8 @@ def _check_binary(binary: Path) -> None:
     found = re.search(r"(\S+) server v=(\d+\.\d+\.\d+)", version.stdout)
     if found is None:
         raise UnsupportedServerError(
-            f"{binary} is no Redis or Valkey server: --version printed {version.stdout!r}"
+            f"{binary} is no Redis or Valkey server: --version printed "
+            f"{printable(version.stdout)!r}"
         )
     try:
         check_version(found[1], found[2])
@@ -162,7 +164,8 @@ def _check_binary(binary: Path) -> None:
 
 
 def _last_lines(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(map(printable, lines[-5:]))
 
 
 def _writable(folder: Path) -> Path:

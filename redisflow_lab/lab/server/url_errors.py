@@ -6,12 +6,13 @@ import redis
 from redis import Redis
 
 from redisflow_lab.lab.server.interface import UnsupportedServerError
+from redisflow_lab.lab.text import printable
 
 
 def explain_refusal(error: Exception, client: Redis) -> str:
     """Say why the server of `client` cannot be used and what to do; never with a password."""
     where = _address(client)
-    reply = str(error).rstrip(".")
+    reply = printable(str(error)).rstrip(".")
     match error:
         case redis.AuthenticationError() if not _password(client):
             return (
@@ -54,7 +55,7 @@ def explain_refusal(error: Exception, client: Redis) -> str:
 
 
 def _explain_no_connection(error: redis.ConnectionError, where: str) -> str:
-    reply = str(error).rstrip(".")
+    reply = printable(str(error)).rstrip(".")
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (

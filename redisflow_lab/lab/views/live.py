@@ -75,12 +75,13 @@ class Watch:
         NotAStreamError if the key holds a value of another type.
         """
         with self._measuring:
+            asked = time.monotonic() - self._began
             try:
                 with explaining_missing(self._redis, self.stream):
                     info, groups = stream_and_groups(self._redis, self.stream)
             except redis_py.RedisError as error:
                 if not self._missed:
-                    self._gaps.append(time.monotonic() - self._began)
+                    self._gaps.append(asked)
                 self._missed = True
                 if isinstance(error, NoSuchStreamError):
                     return
