@@ -54,7 +54,7 @@ def test_tables_show_names_escaped_and_cut(lab: Lab, stream: str) -> None:
 
 
 def test_errors_show_names_escaped_and_cut(lab: Lab, stream: str) -> None:
-    name = CLEAR_SCREEN + "\n" + "x" * 100_000
+    name = f"{stream}{CLEAR_SCREEN}\n" + "x" * 100_000
     lab.redis.xadd(stream, {"data": b""})
     for look in (
         lambda: lab.stream(name),
