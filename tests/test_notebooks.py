@@ -234,9 +234,9 @@ def test_a_chapter_without_any_server_fails_with_the_reason(
 
 
 def living_below(folder: Path) -> list[int]:
-    """Processes that work in a folder below this one, as servers and workers do."""
+    """Processes that keep their temporary files in this folder, as servers and workers do."""
     return [
         process.pid
-        for process in psutil.process_iter(["cwd"])
-        if (process.info["cwd"] or "").startswith(f"{folder}/")
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get("TMPDIR") == str(folder)
     ]

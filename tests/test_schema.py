@@ -53,6 +53,8 @@ def test_a_text_without_a_message_is_refused() -> None:
         ("string book = 1;", "reserved 1; string title = 2;"),
         ("string book = 5;", "reserved 1 to max;"),
         ("reserved 1;", "reserved 1; string book = 2;"),
+        ("map<string, Parcel> a = 1;", "map<string, Parcel> a = 1;"),
+        ("oneof a { int32 b = 1; }", "oneof a { int32 b = 1; int32 c = 2; }"),
         ("Parcel parcel = 1; Colour colour = 2;", "Colour colour = 2; Parcel parcel = 1;"),
     ],
 )
@@ -74,6 +76,32 @@ def test_a_compatible_change_breaks_nothing(old: str, new: str) -> None:
         ("optional int32 a = 1;", "int32 a = 1;", "optional int32 a = 1 became int32 a = 1"),
         ("int32 a = 1;", "", "int32 a = 1 is gone, and 1 is not reserved"),
         ("int32 a = 1;", "reserved 2;", "int32 a = 1 is gone, and 1 is not reserved"),
+        (
+            "map<string, int32> a = 1;",
+            "map<string, string> a = 1;",
+            "map<string, int32> a = 1 became map<string, string> a = 1",
+        ),
+        (
+            "map<string, Parcel> a = 1;",
+            "map<int32, Parcel> a = 1;",
+            "map<string, bookshop.Parcel> a = 1 became map<int32, bookshop.Parcel> a = 1",
+        ),
+        (
+            "optional int32 a = 1;",
+            "oneof choice { int32 a = 1; }",
+            "optional int32 a = 1 became oneof choice { int32 a = 1 }",
+        ),
+        (
+            "oneof choice { Parcel a = 1; }",
+            "oneof other { Parcel a = 1; }",
+            "oneof choice { bookshop.Parcel a = 1 } became "
+            "oneof other { bookshop.Parcel a = 1 }",
+        ),
+        (
+            "oneof choice { Parcel a = 1; }",
+            "Parcel a = 1;",
+            "oneof choice { bookshop.Parcel a = 1 } became bookshop.Parcel a = 1",
+        ),
         ("reserved 1;", "int32 a = 1;", "int32 a = 1 takes a number that was reserved"),
     ],
 )

@@ -60,7 +60,7 @@ def test_pending_entries_are_ordered_by_id_up_to_a_limit(lab: Lab, stream: str) 
     table = lab.pending(stream)
     assert list(table["entry_id"]) == ["1-0", "2-0", "3-0", "4-0"]
     assert list(table["consumer"]) == ["alice", "alice", "bob", "bob"]
-    assert len(pending_table(lab.redis, stream, "billing", limit=3)) == 3
+    assert len(pending_table(lab.redis, stream, "billing", most=3)) == 3
 
 
 def test_deliveries_count_each_read_of_an_entry(lab: Lab, stream: str) -> None:
@@ -189,3 +189,12 @@ def test_change_shows_was_now_and_the_difference(lab: Lab, stream: str) -> None:
         ["pending", "1", "0", "-1"],
         ["deliveries of pending", "1", "0", "-1"],
     ]
+
+
+def test_change_shows_a_lag_that_is_not_known_as_unknown(lab: Lab, stream: str) -> None:
+    fill(lab, stream)
+    lab.redis.xgroup_create(stream, "middle", id="3-0")
+    lab.redis.xdel(stream, "5-0")
+    with lab.change(stream, "middle") as change:
+        pass
+    assert change.iloc[2].tolist() == ["lag", "unknown", "unknown", ""]

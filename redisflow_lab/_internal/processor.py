@@ -19,7 +19,7 @@ from redisflow_lab._internal.group import Group
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
-from redisflow_lab._internal.shown import shown
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.user_code import (
     ENDS_THE_PROCESS,
     check_finished,
@@ -160,7 +160,7 @@ class Processor:
             message = self._decode(data)
         except Exception as error:  # the codec may be the user's
             known = isinstance(error, MessageDecodeError)
-            text = shown(str(error)) if known else described(error)
+            text = printable(str(error), 1_000) if known else described(error)
             reason = Reason.UNDECODABLE if entry.fields else Reason.TRIMMED
             self.dead_letter(entry, reason, text)
             return None

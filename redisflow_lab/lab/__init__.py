@@ -6,7 +6,8 @@
 - `views`       tables, plots and the live view
 - `schema`      compares two versions of a protobuf message
 - `chapters`    reads what a notebook needs of its server
-- `process`, `waiting`, `prefix`: child processes, waiting for a state, keys on a shared server
+- `process`, `lifeline`, `waiting`, `prefix`, `text`: child processes and how they notice the
+  end of the kernel, waiting for a state, keys on a shared server, text that is safe to show
 """
 
 from typing import TYPE_CHECKING, Any

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from redis import Redis
 
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.capabilities import unsupported
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.process import PrivateFolder
 from redisflow_lab.lab.server import Server, ServerError, open_server
-from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
 from redisflow_lab.lab.views.live import Watch, watch_stream
+from redisflow_lab.lab.views.measures import measure
 from redisflow_lab.lab.views.plots import Picture, timeline_plot
 from redisflow_lab.lab.views.tables import (
     Table,
@@ -24,7 +24,7 @@ from redisflow_lab.lab.views.tables import (
     pending_table,
     stream_table,
 )
-from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.waiting import WHAT_TO_TRY, wait_until
 from redisflow_lab.lab.workers.worker import Worker
 
 _HOW_TO_GET_IT = (
@@ -48,7 +48,8 @@ class Lab:
     appendonly: keep an append-only file (default); False leaves only RDB snapshots
     port:       port on 127.0.0.1; None (default) picks a free one. Choose one to connect with
                 redis-cli
-    data_dir:   folder for the server's data, which is kept. None (default) uses a private
+    data_dir:   folder for the server's data, which is kept, and which other users may not enter
+                (mode 0700). None (default) uses a private
                 folder, which is removed on `close`
 
     The last three configure a server that the lab starts; with a server that REDISFLOW_URL
@@ -103,6 +104,14 @@ class Lab:
     def __repr__(self) -> str:
         return f"<Lab on {self.server!r}>"
 
+    @property
+    def url(self) -> str:
+        """The address of the server for redis-cli, a web UI or a client in another language.
+
+        It contains the password, and nothing else shows it: do not store it in a notebook.
+        """
+        return self.server.url
+
     def key(self, name: str) -> str:
         """The key to use for `name`: with the lab's prefix on a shared server, else `name`."""
         return self.server.prefix + name
@@ -123,6 +132,10 @@ class Lab:
     ) -> Worker:
         """Start a consumer in its own process; see `worker.Worker`.
 
+        It works in the current folder of the notebook, and finds the same modules. If a worker
+        of the same name, group and stream is still running, for example because a cell is run
+        twice, that one is killed first, and a line says so.
+
         name:    consumer name; None for a random one
         handler: called with each `Delivery`. It may use functions, plain values and Redis
                  clients of the notebook; they are copied into the process
@@ -132,6 +145,11 @@ class Lab:
         after:   crash when that point is reached for the `after`th time
         batch, ack_every, min_idle_ms, max_deliveries: see `RedisStreamConsumer`
         """
+        earlier = [
+            worker
+            for worker in self._workers
+            if worker.consumer == (stream, group, name) and name and not worker.ended
+        ]
         worker = Worker(
             self.redis,
             name,
@@ -147,7 +165,13 @@ class Lab:
                 "max_deliveries": max_deliveries,
             },
             folder=self._folder.path,
+            replaces=earlier,
         )
+        for replaced in earlier:
+            print(
+                f"An earlier worker {printable(replaced.name)} of the group {printable(group)} "
+                "was still running. It was killed, and the new one takes its place."
+            )
         self._workers.append(worker)
         return worker
 
@@ -158,7 +182,7 @@ class Lab:
 
         what: the state in words, for the error message: "not within 10 s: the state"
         """
-        wait_until(state, what, timeout_s=timeout_s)
+        wait_until(state, what, timeout_s=timeout_s, details=lambda: WHAT_TO_TRY)
 
     def stream(self, stream: str = "orders") -> Table:
         """XINFO STREAM as a table; see `tables.stream_table` for its columns."""
@@ -172,9 +196,11 @@ class Lab:
         """XINFO CONSUMERS as a table; see `tables.consumers_table` for its columns."""
         return consumers_table(self.redis, stream, group)
 
-    def pending(self, stream: str = "orders", group: str = "billing") -> Table:
-        """XPENDING as a table; see `tables.pending_table` for its columns."""
-        return pending_table(self.redis, stream, group)
+    def pending(
+        self, stream: str = "orders", group: str = "billing", *, most: int | None = None
+    ) -> Table:
+        """XPENDING as a table, or the `most` oldest entries; see `tables.pending_table`."""
+        return pending_table(self.redis, stream, group, most=most)
 
     def dead_letters(self, stream: str = "orders") -> Table:
         """The dead letters of a stream; see `tables.dead_letters_table` for the columns."""
@@ -194,21 +220,28 @@ class Lab:
 
         One row per measure: length, last delivered id, lag, pending, and deliveries of
         pending (the delivery counts of all pending entries, added up). Columns: measure, was,
-        now, change (empty if the values are not numbers).
+        now, change (empty if the values are not numbers). lag is "unknown" where it is not
+        known. Raises NoSuchStreamError and NoSuchGroupError.
         """
         table = Table(columns=["measure", "was", "now", "change"])
-        table.attrs["caption"] = f"what changed for {group} on {without_prefix(stream)}"
-        was = self._measure(stream, group)
+        table.attrs["caption"] = (
+            f"what changed for {printable(group)} on {printable(without_prefix(stream))}"
+        )
+        was = measure(self.redis, stream, group)
         yield table
-        now = self._measure(stream, group)
-        for measure, before in was.items():
-            after = now[measure]
+        now = measure(self.redis, stream, group)
+        for name, before in was.items():
+            after = now[name]
             delta = (
                 f"{after - before:+d}"
                 if isinstance(after, int) and isinstance(before, int)
                 else ""
             )
-            table.loc[len(table)] = [measure, str(before), str(after), delta.replace("+0", "0")]
+            table.loc[len(table)] = [
+                name,
+                *("unknown" if value is None else str(value) for value in (before, after)),
+                delta.replace("+0", "0"),
+            ]
 
     def timeline(self, *workers: Worker) -> Picture:
         """The delivery timeline of these workers; a cross where a signal killed one."""
@@ -230,15 +263,3 @@ class Lab:
             self.server.close()
         finally:
             self._folder.remove()
-
-    def _measure(self, stream: str, group: str) -> dict[str, Any]:
-        pending = pending_table(self.redis, stream, group)
-        info, groups = stream_and_groups(self.redis, stream)
-        row = {found["name"].decode(): found for found in groups}[group]
-        return {
-            "length": info["length"],
-            "last delivered id": row["last-delivered-id"].decode(),
-            "lag": lag_of(row, info),
-            "pending": row["pending"],
-            "deliveries of pending": sum(map(int, pending["deliveries"])),  # may exceed 64 bits
-        }

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import finalize
 
+from redisflow_lab.lab.lifeline import close_in_forks
+
 # The shell replaces itself with the program (exec), so pid and exit status are the program's.
 # Before that it starts a guard, which reads from a pipe whose other end only this process
 # holds. A line means that this process has waited for the program, so the guard exits. End
@@ -40,6 +42,7 @@ class Child:
     cwd:      its working directory
     log:      a file to which its output and errors are appended
     pass_fds: file descriptors that it inherits
+    umask:    permissions that its new files do not get; -1 for those of this process
 
     It runs in a session of its own: Ctrl-C, or interrupting a cell, does not reach it. Works
     on Linux and macOS; needs only /bin/sh.
@@ -52,21 +55,24 @@ class Child:
         cwd: Path,
         log: Path,
         pass_fds: Sequence[int] = (),
+        umask: int = -1,
     ) -> None:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", _GUARDED, "sh", *map(str, command)],
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 cwd=cwd,
                 pass_fds=pass_fds,
+                umask=umask,
                 start_new_session=True,
             )
         self.pid = self._process.pid
         assert self._process.stdin is not None
         # Popen keeps a reference to itself, and so to the pipe, while its process runs.
-        finalize(self, self._process.stdin.close)
+        finalize(self, close_in_forks(self._process.stdin).close)
 
     @property
     def running(self) -> bool:
@@ -110,10 +116,13 @@ class PrivateFolder:
         self.path = Path(tempfile.mkdtemp(prefix="redisflow-"))
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARDED_FOLDER, "sh", self.path],
+            bufsize=0,
             stdin=subprocess.PIPE,
             cwd="/",
             start_new_session=True,
         )
+        assert self._guard.stdin is not None
+        close_in_forks(self._guard.stdin)
 
     def remove(self) -> None:
         """Remove the folder and everything in it."""

@@ -75,12 +75,28 @@ def breaking_changes(old: Descriptor, new: Descriptor) -> list[str]:
 
 def _declaration(field: FieldDescriptor) -> str:
     """The line of the schema that declares this field, such as "optional int32 cents = 2"."""
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        key, value = (field.message_type.fields_by_name[part] for part in ("key", "value"))
+        return f"map<{_type(key)}, {_type(value)}> {field.name} = {field.number}"
+    declared = f"{_type(field)} {field.name} = {field.number}"
+    if field.containing_oneof and not _is_optional(field):
+        return f"oneof {field.containing_oneof.name} {{ {declared} }}"
+    optional = "optional " if field.has_presence and not field.message_type else ""
+    return f"{'repeated ' if field.is_repeated else optional}{declared}"
+
+
+def _is_optional(field: FieldDescriptor) -> bool:
+    """Whether it is marked `optional`: to protobuf, that is a oneof of one field."""
+    assert field.containing_type is not None  # only an extension has none
+    proto = DescriptorProto()
+    field.containing_type.CopyToProto(proto)
+    return any(f.proto3_optional for f in proto.field if f.number == field.number)
+
+
+def _type(field: FieldDescriptor) -> str:
     declared = field.message_type or field.enum_type
     scalar = FieldDescriptorProto.Type.DESCRIPTOR.values_by_number[field.type].name
-    kind = declared.full_name if declared else scalar.removeprefix("TYPE_").lower()
-    optional = "optional " if field.has_presence and not field.message_type else ""
-    label = "repeated " if field.is_repeated else optional
-    return f"{label}{kind} {field.name} = {field.number}"
+    return str(declared.full_name) if declared else scalar.removeprefix("TYPE_").lower()
 
 
 def _reserved(message: Descriptor, number: int) -> bool:

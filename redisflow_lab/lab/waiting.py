@@ -3,6 +3,13 @@
 import time
 from collections.abc import Callable
 
+WHAT_TO_TRY = (
+    "If this cell ran before, its messages may be acknowledged already: restart the kernel, "
+    "and run the notebook up to this cell. If the machine is slow, "
+    "give it longer with timeout_s="
+)
+"""Advice for a notebook in which a state was not reached in time."""
+
 _PAUSE_S = 0.002
 
 

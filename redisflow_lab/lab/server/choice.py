@@ -60,8 +60,9 @@ def open_server(
     asked = (forced or "own") if wanted in (None, "own") else wanted
     origin, colon, image = str(asked).partition(":")
     if origin not in ("own", *OWN):  # the rest may hold a password: do not show it
+        shown = repr(origin) if "@" not in origin else "(not shown: it may hold a password)"
         raise ServerError(
-            f"unknown server {origin!r}; use {', '.join(OWN)}, docker:IMAGE or own. "
+            f"unknown server {shown}; use {', '.join(OWN)}, docker:IMAGE or own. "
             "To use a server by its URL, set REDISFLOW_URL"
         )
     if colon and origin != "docker":

@@ -12,6 +12,8 @@ from docker.models.containers import Container
 from redis import Redis
 from testcontainers.core.docker_client import DockerClient
 
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.server.client import connect
 from redisflow_lab.lab.server.guard import Guard
 from redisflow_lab.lab.server.identity import identify
 from redisflow_lab.lab.server.interface import (
@@ -21,7 +23,7 @@ from redisflow_lab.lab.server.interface import (
 )
 from redisflow_lab.lab.server.ports import pick_port
 from redisflow_lab.lab.server.private import (
-    connect_locally,
+    local_url,
     render_config,
     wait_for_answer,
     wait_for_written_aof,
@@ -57,7 +59,7 @@ class DockerServer:
     def __init__(
         self, image: str = IMAGE, *, appendonly: bool = True, port: int | None = None
     ) -> None:
-        self.port = pick_port(port)
+        self.port: int = pick_port(port)
         self._password = secrets.token_urlsafe(16)
         self.name = f"redisflow-{secrets.token_hex(6)}"
         client = _engine()
@@ -84,8 +86,12 @@ class DockerServer:
             return False
         return bool(self._container.status == "running")
 
+    @property
+    def url(self) -> str:
+        return local_url(self.port, self._password)
+
     def connect(self) -> Redis:
-        return connect_locally(self.port, self._password)
+        return connect(self.url)
 
     def kill(self) -> None:
         """`docker kill`, which sends SIGKILL: no shutdown, no snapshot, no final fsync."""
@@ -133,7 +139,8 @@ class DockerServer:
         return container
 
     def _last_lines(self) -> str:
-        return str(self._container.logs(tail=5).decode(errors="replace"))
+        lines = self._container.logs(tail=5).decode(errors="replace").splitlines()
+        return "\n".join(map(printable, lines))
 
 
 def _engine() -> DockerClient:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from weakref import finalize
 
+from redisflow_lab.lab.lifeline import close_in_forks
 from redisflow_lab.lab.server.interface import ServerError
 
 
@@ -23,16 +24,16 @@ class Guard:
     def __init__(self, task: Callable[[], None]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import main; main()"],
+            bufsize=0,
             stdin=subprocess.PIPE,
             cwd="/",
             start_new_session=True,
         )
         assert self._process.stdin is not None
-        self._pipe = self._process.stdin
+        self._pipe = close_in_forks(self._process.stdin)
         # Popen keeps a reference to itself, and so to the pipe, while its process runs.
         finalize(self, self._pipe.close)
         self._pipe.write(pickle.dumps(task))
-        self._pipe.flush()
 
     @property
     def dismissed(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.server.interface import UnsupportedServerError
 
 OLDEST = (7, 0)
@@ -45,7 +46,7 @@ def identify(client: Redis) -> Identity:
 
 def check_version(kind: str, version: str) -> str:
     """The name to show, such as "Redis 8.10.2". Raises UnsupportedServerError if too old."""
-    name = f"{kind.capitalize()} {version}"
+    name = printable(f"{kind.capitalize()} {version}")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise UnsupportedServerError(f"is {name}; {_NEEDED}")
     return name

@@ -34,6 +34,14 @@ class Server(Protocol):
     label: str
     prefix: str
 
+    @property
+    def url(self) -> str:
+        """The address for redis-cli or another client. It contains the password."""
+
+    @property
+    def port(self) -> int | None:
+        """The port; None if the server listens on a Unix socket."""
+
     def connect(self) -> Redis:
         """A new client; `client.connect` describes its configuration."""
 

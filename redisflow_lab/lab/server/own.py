@@ -3,19 +3,24 @@
 import fcntl
 import re
 import secrets
+import stat
 import subprocess
 import tempfile
+from io import FileIO
 from pathlib import Path
-from typing import IO
+from socket import socket
 
 from redis import Redis
 
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.lifeline import close_in_forks
 from redisflow_lab.lab.process import Child
+from redisflow_lab.lab.server.client import connect
 from redisflow_lab.lab.server.identity import check_version, identify
 from redisflow_lab.lab.server.interface import ServerError, UnsupportedServerError
-from redisflow_lab.lab.server.ports import pick_port
+from redisflow_lab.lab.server.ports import hold_port, pick_port
 from redisflow_lab.lab.server.private import (
-    connect_locally,
+    local_url,
     render_config,
     wait_for_answer,
     wait_for_written_aof,
@@ -33,8 +38,9 @@ class OwnServer:
     port:       on 127.0.0.1; None picks a free one
 
     The process never outlives this one, see `process.Child`. Raises ServerError if the port
-    is taken, if the folder is not writable or is in use, or if the server does not start,
-    and UnsupportedServerError if it is older than Redis 7.0 or does not run on this machine.
+    is taken, if the folder is not writable, open to other users or in use, or if the server
+    does not start, and UnsupportedServerError if it is older than Redis 7.0 or does not run on
+    this machine.
     """
 
     prefix = ""
@@ -56,6 +62,7 @@ class OwnServer:
         self.port = pick_port(port)
         conf = self.folder / "server.conf"
         conf.touch(mode=0o600)
+        conf.chmod(0o600)  # it may exist
         conf.write_text(
             render_config(
                 self.port,
@@ -66,6 +73,7 @@ class OwnServer:
             )
         )
         self._child: Child | None = None
+        self._held_port: socket | None = None
         try:
             self.start()
             self.label = f"{identify(self.connect()).name} ({origin})"
@@ -86,22 +94,36 @@ class OwnServer:
         assert self._child is not None
         return self._child.pid
 
+    @property
+    def url(self) -> str:
+        return local_url(self.port, self._password)
+
     def connect(self) -> Redis:
-        return connect_locally(self.port, self._password)
+        return connect(self.url)
 
     def kill(self) -> None:
-        """Send SIGKILL and wait for the end: no shutdown, no snapshot, no final fsync."""
+        """Send SIGKILL and wait for the end: no shutdown, no snapshot, no final fsync.
+
+        The port stays taken until `start` or `close`, so that no other process gets it and
+        receives the password of each client that connects again.
+        """
         assert self._child is not None
         wait_for_written_aof(self.connect())
         self._child.kill()
+        if self._held_port is None:
+            self._held_port = hold_port(self.port)
 
     def start(self) -> None:
         """Start with the data in the folder, and return when the server answers."""
         if self.running:
             return
+        self._release_port()
         log = self.folder / "server.log"
         self._child = Child(
-            [self._binary, self.folder / "server.conf"], cwd=self.folder, log=log
+            [self._binary, self.folder / "server.conf"],
+            cwd=self.folder,
+            log=log,
+            umask=0o077,  # also for what CONFIG REWRITE and BGREWRITEAOF write
         )
         wait_for_answer(self.connect(), lambda: self.running, lambda: _last_lines(log))
         if not self.running:
@@ -112,7 +134,13 @@ class OwnServer:
     def close(self) -> None:
         if self._child is not None:
             self._child.kill()
+        self._release_port()
         self._lock.close()
+
+    def _release_port(self) -> None:
+        if self._held_port is not None:
+            self._held_port.close()
+            self._held_port = None
 
 
 def _check_binary(binary: Path) -> None:
@@ -126,7 +154,8 @@ def _check_binary(binary: Path) -> None:
     found = re.search(r"(\S+) server v=(\d+\.\d+\.\d+)", version.stdout)
     if found is None:
         raise UnsupportedServerError(
-            f"{binary} is no Redis or Valkey server: --version printed {version.stdout!r}"
+            f"{binary} is no Redis or Valkey server: --version printed "
+            f"{printable(version.stdout)!r}"
         )
     try:
         check_version(found[1], found[2])
@@ -135,12 +164,14 @@ def _check_binary(binary: Path) -> None:
 
 
 def _last_lines(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(map(printable, lines[-5:]))
 
 
 def _writable(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(folder)
         with tempfile.TemporaryFile(dir=folder):
             return folder.absolute()
     except OSError as error:
@@ -150,12 +181,23 @@ def _writable(folder: Path) -> Path:
         ) from None
 
 
-def _locked(folder: Path) -> IO[bytes]:
+def _check_private(folder: Path) -> None:
+    """Raise ServerError if other users may enter the folder. It is not changed: it is yours."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o077:
+        raise ServerError(
+            f"the folder {str(folder)!r} has mode {mode:o}: other users could read the data of "
+            f"the server there, and its password. Run chmod 700 '{folder}', or name another "
+            "folder with data_dir="
+        )
+
+
+def _locked(folder: Path) -> FileIO:
     """Lock the folder, because two servers in it would overwrite each other's files.
 
     The lock ends when the returned file is closed, or with this process.
     """
-    lock = (folder / "server.lock").open("wb")
+    lock = close_in_forks((folder / "server.lock").open("wb", buffering=0))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

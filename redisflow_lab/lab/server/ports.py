@@ -2,6 +2,7 @@
 
 import socket
 
+from redisflow_lab.lab.lifeline import close_in_forks
 from redisflow_lab.lab.server.interface import ServerError
 
 
@@ -16,3 +17,25 @@ def pick_port(port: int | None) -> int:
                 f"port {port!r} cannot be used: {error}. Leave out port= to get a free one"
             ) from None
         return int(probe.getsockname()[1])
+
+
+def hold_port(port: int) -> socket.socket:
+    """Keep `port` taken until the socket is closed; to connect to it is refused meanwhile.
+
+    Raises ServerError if another process has taken it already.
+    """
+    holder = close_in_forks(socket.socket())
+    # To bind beside connections that the kernel still closes; then no longer, because another
+    # process could listen on a port that is shared like this.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        holder.bind(("127.0.0.1", port))
+    except OSError as error:
+        holder.close()
+        raise ServerError(
+            f"the server was killed, and another process took its port {port}: {error}. "
+            "Clients that connect again would send that process the password. Restart "
+            "the kernel"
+        ) from None
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return holder

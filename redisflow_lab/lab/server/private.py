@@ -6,7 +6,6 @@ from contextlib import suppress
 import redis
 from redis import Redis
 
-from redisflow_lab.lab.server.client import connect
 from redisflow_lab.lab.server.interface import ServerError
 from redisflow_lab.lab.waiting import wait_until
 
@@ -26,9 +25,9 @@ def render_config(port: int, password: str, folder: str, *, appendonly: bool, bi
     )
 
 
-def connect_locally(port: int, password: str) -> Redis:
-    """A client for the lab's own server on this port."""
-    return connect(f"redis://:{password}@127.0.0.1:{port}/0")
+def local_url(port: int, password: str) -> str:
+    """The address of the lab's own server on this port."""
+    return f"redis://default:{password}@127.0.0.1:{port}"
 
 
 def wait_for_answer(

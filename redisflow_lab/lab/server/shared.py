@@ -1,5 +1,6 @@
 """A server that you name with REDISFLOW_URL, and that may hold data of other users."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from urllib.parse import urlsplit
@@ -33,13 +34,13 @@ class SharedServer:
         self._url = url
         self.prefix = new_prefix()
         try:
-            if "@" in url and "@" not in urlsplit(url).netloc:
-                raise ValueError("a special character in the password ends the address")
+            _check_form(url)
             client = connect(url)
         except ValueError:  # not quoted, because its text may contain the password
             raise ServerError(
                 "REDISFLOW_URL is not a Redis URL. Write redis://user:password@host:port/0, "
-                "and percent-encode special characters of the password"
+                "and percent-encode special characters of the password: %40 for @, %2F for /, "
+                "%3F for ?, %23 for #"
             ) from None
         _check_options(client)
         with client:
@@ -51,6 +52,15 @@ class SharedServer:
 
     def __repr__(self) -> str:
         return f"<{self.label}, keys under {self.prefix}>"
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def port(self) -> int | None:
+        options = connect(self._url).connection_pool.connection_kwargs
+        return None if "path" in options else int(options.get("port", 6379))
 
     def connect(self) -> Redis:
         return connect(self._url)
@@ -72,6 +82,22 @@ class SharedServer:
         if not self._guard.dismissed:
             _delete_keys(self._url, self.prefix)
             self._guard.dismiss()
+
+
+def _check_form(url: str) -> None:
+    """Raise ValueError if a part of the password may stand where another part belongs.
+
+    A special character in the password ends the address too early. An error that names the
+    address, the database or an option would then show the rest of the password.
+    """
+    parts = urlsplit(url)
+    after = f"{parts.path}?{parts.query}#{parts.fragment}"
+    if "@" in after or parts.fragment:
+        raise ValueError("an @ or a # after the address")
+    if parts.scheme == "unix" and parts.hostname:
+        raise ValueError("a host before the path of a socket")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("the database is not a number")
 
 
 def _check_options(client: Redis) -> None:

@@ -4,6 +4,7 @@ import redis
 from redis import Redis
 from redis.connection import SSLConnection
 
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tls import TlsProblem, refuses_certificate, tls_problem
 from redisflow_lab.lab.server.interface import UnsupportedServerError
 
@@ -11,7 +12,7 @@ from redisflow_lab.lab.server.interface import UnsupportedServerError
 def explain_refusal(error: Exception, client: Redis) -> str:
     """Say why the server of `client` cannot be used and what to do; never with a password."""
     where = _address(client)
-    reply = str(error).rstrip(".")
+    reply = printable(str(error)).rstrip(".")
     match error:
         case redis.AuthenticationError() if not _password(client):
             return (
@@ -54,7 +55,7 @@ def explain_refusal(error: Exception, client: Redis) -> str:
 
 
 def _explain_no_connection(error: redis.ConnectionError, client: Redis, where: str) -> str:
-    reply = str(error).rstrip(".")
+    reply = printable(str(error)).rstrip(".")
     cause = error.__cause__ or error.__context__
     match tls_problem(cause) if _uses_tls(client) else None:
         case TlsProblem.UNTRUSTED:

@@ -6,13 +6,18 @@ alone: lines differ in their dashes, crashes are crosses, and everything has a l
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+
+from redisflow_lab._internal.printable import printable
 
 # The palette of Okabe and Ito, distinct under each common form of colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
@@ -22,6 +27,8 @@ _MARKS = {
     "dead-lettered": "▼ dead letter",
     "died": "✖ process died",
 }
+_LABEL = 40
+"""How many characters of a name a plot has room for. The alt text has more."""
 _LINES = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":")]
 
 
@@ -30,6 +37,8 @@ class Picture:
 
     def __init__(self, figure: Figure, alt: str) -> None:
         self.alt = alt
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # a name may contain $
         canvas = FigureCanvasAgg(figure)
         png = io.BytesIO()
         canvas.print_png(png)
@@ -48,32 +57,44 @@ class Picture:
         return f'<img alt="{escape(self.alt)}" src="data:image/png;base64,{png}">'
 
 
-def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str) -> Picture:
+def lag_plot(
+    samples: pd.DataFrame,
+    marks: list[tuple[float, str]],
+    stream: str,
+    *,
+    gaps: Sequence[float] = (),
+) -> Picture:
     """Lag and pending entries over time, one line per group.
 
     samples: columns t_s (seconds), group, lag, pending, as in `Watch.samples`
     marks:   moments to label, each (t_s, text)
+    gaps:    moments (t_s) at which nothing could be measured: the lines are interrupted
     """
     figure = Figure(figsize=(8, 4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    sentences = []
+    names, sentences = [], []
     for (group, rows), (colour, dashes) in zip(
-        samples.groupby("group", sort=True), _LINES * 9, strict=False
+        samples.groupby("group", sort=True), cycle(_LINES), strict=False
     ):
+        names.append(str(group))
         for axes, what in ((upper, "lag"), (lower, "pending")):
-            known = rows[what].astype("Float64").to_numpy(float, na_value=float("nan"))
+            known = pd.Series(
+                rows[what].astype("Float64").to_numpy(float, na_value=float("nan")),
+                index=rows["t_s"],
+            )
+            drawn = pd.concat([known, pd.Series(float("nan"), index=list(gaps))])
+            drawn = drawn.sort_index(kind="stable")
             axes.step(
-                rows["t_s"], known,
-                where="post", color=colour, linestyle=dashes, label=str(group), linewidth=2,
-            )  # fmt: skip
+                drawn.index, drawn, where="post", color=colour, linestyle=dashes, linewidth=2
+            )
         sentences.append(
-            f"{group}: lag up to {rows['lag'].max()}, in the end {rows['lag'].iloc[-1]}; "
+            f"{printable(names[-1])}: lag up to {_number(rows['lag'].max())}, "
+            f"in the end {_number(rows['lag'].iloc[-1])}; "
             f"pending in the end {rows['pending'].iloc[-1]}"
         )
     for axes, what in ((upper, "lag (entries)"), (lower, "pending (entries)")):
         axes.set_ylabel(what)
-        axes.set_ylim(bottom=0)
-        axes.margins(y=0.15)
+        axes.set_ylim(0, max(1.0, axes.get_ylim()[1]))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -81,18 +102,26 @@ def lag_plot(samples: pd.DataFrame, marks: list[tuple[float, str]], stream: str)
             axes.axvline(at, color=GREY, linestyle=(0, (2, 2)), linewidth=1)
     for number, (at, text) in enumerate(marks):
         upper.annotate(
-            text, (at, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color="black",
+            printable(text, _LABEL), (at, 1.0),
+            xycoords=("data", "axes fraction"), fontsize=8, color="black",
             xytext=(3, -2 - 11 * (number % 4)), textcoords="offset points", va="top", zorder=9,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )  # fmt: skip
-    if sentences:
-        upper.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title="group")
+    if names:
+        legend = upper.legend(
+            upper.get_lines()[: len(names)], map(str, range(len(names))),
+            loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, title="group",
+        )  # fmt: skip
+        # Set afterwards: a legend leaves out a label that begins with an underscore.
+        for label, name in zip(legend.get_texts(), names, strict=True):
+            label.set_text(printable(name, _LABEL))
     lower.set_xlabel("seconds since the watch began")
     figure.suptitle(
-        f"{stream}: not yet delivered, and delivered but not acknowledged", fontsize=10
+        f"{printable(stream, _LABEL)}: not yet delivered, and delivered but not acknowledged",
+        fontsize=10,
     )
-    happened = "; ".join(text for _, text in marks)
-    alt = f"Lag and pending of {stream}. " + ". ".join(sentences)
+    happened = "; ".join(printable(text) for _, text in marks)
+    alt = f"Lag and pending of {printable(stream)}. " + ". ".join(sentences)
     return Picture(figure, alt + (f". Marked: {happened}." if marks else "."))
 
 
@@ -183,14 +212,14 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
             if dead_lettered
             else "not acknowledged"
         )
-        sentences.append(f"{label} by {consumer}: {done}{state}")
+        sentences.append(f"{label} by {printable(consumer)}: {done}{state}")
     for who, when in deaths:
         axes.plot(
             steps[who, when], lanes.index(who), "X", color=RED, markersize=14,
             markeredgecolor="white", zorder=6,
         )  # fmt: skip
-        sentences.append(f"the process of {who} died")
-    axes.set_yticks(range(len(lanes)), [str(lane) for lane in lanes])
+        sentences.append(f"the process of {printable(who)} died")
+    axes.set_yticks(range(len(lanes)), [printable(str(lane), _LABEL) for lane in lanes])
     axes.set_ylim(len(lanes) - 0.5, -0.5)
     axes.set_xlim(-0.3, over + 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -204,6 +233,10 @@ def timeline_plot(events: pd.DataFrame, deaths: list[tuple[str, float]]) -> Pict
         loc="left",
     )
     return Picture(figure, "Delivery timeline. " + "; ".join(sentences) + ".")
+
+
+def _number(value: object) -> str:
+    return "unknown" if value is pd.NA else str(value)
 
 
 def _steps(

@@ -5,18 +5,18 @@ and names are text, counts are integers, times (`..._ms`) are in milliseconds. N
 are shown without the prefix that keys have on a shared server.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 from redis import Redis
-from redis.exceptions import ResponseError
 
+from redisflow_lab._internal.checks import check_positive
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
+from redisflow_lab.lab.views.missing import explaining_missing
 
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
@@ -28,8 +28,20 @@ _STYLE = (
 _LEFT, _RIGHT = ' style="text-align:left"', ' style="text-align:right"'
 
 
+EVERY_ENTRY = 2**63 - 1
+"""The largest COUNT of a command: XPENDING has no form without one that lists entries."""
+
+_MOST_ROWS = 1_000
+"""How many rows are shown: a browser cannot show a million. The table itself has them all."""
+
+
 class Table(pd.DataFrame):
-    """A DataFrame that is shown with a caption, without its index, and with units of time."""
+    """A DataFrame that is shown with a caption and with units of time.
+
+    Its index is shown unless it is the plain numbering of the rows. Names are shown with
+    control characters as escapes, and long ones are cut; so is a table of more than 1,000
+    rows, which says so. What the table holds is complete.
+    """
 
     @property
     def _constructor(self) -> type["Table"]:
@@ -40,44 +52,71 @@ class Table(pd.DataFrame):
         return str(self.attrs.get("caption", ""))
 
     def _repr_html_(self) -> str:
-        numeric = [pd.api.types.is_numeric_dtype(kind) for kind in self.dtypes]
-        marks = [_RIGHT if is_number else _LEFT for is_number in numeric]
-        head = "".join(
-            f'<th scope="col"{mark}>{escape(_title(str(column)))}</th>'
-            for column, mark in zip(self.columns, marks, strict=True)
-        )
+        shown = self._shown()
+        head = "".join(f'<th scope="col"{c.align}>{escape(c.title)}</th>' for c in shown)
         body = "".join(
             "<tr>"
-            + "".join(
-                f"<td{mark}>{escape(text)}</td>" for text, mark in zip(row, marks, strict=True)
-            )
+            + "".join(c.cell(escape(text)) for c, text in zip(shown, row, strict=True))
             + "</tr>"
-            for row in self._texts()
+            for row in zip(*(c.texts for c in shown), strict=True)
         )
+        caption = "<br>".join(escape(line) for line in self._heading())
         return (
-            f'{_STYLE}<table class="redisflow"><caption{_LEFT}>{escape(self.caption)}</caption>'
+            f'{_STYLE}<table class="redisflow"><caption{_LEFT}>{caption}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
     def __repr__(self) -> str:
-        columns = [_title(str(column)) for column in self.columns]
-        shown = pd.DataFrame(self._texts(), columns=columns)
-        text = shown.to_string(index=False) if len(shown) else f"(none) {', '.join(columns)}"
-        return f"{self.caption}\n{text}" if self.caption else text
+        titles = [column.title for column in self._shown()]
+        rows = list(zip(*(column.texts for column in self._shown()), strict=True))
+        shown = pd.DataFrame(rows, columns=titles)
+        text = shown.to_string(index=False) if rows else f"(none) {', '.join(titles)}"
+        return "\n".join([*self._heading(), text])
 
-    def _texts(self) -> list[list[str]]:
-        """Each cell as text. Times are padded to one width, so that tables keep their shape."""
+    def _heading(self) -> list[str]:
+        """The caption, and how much of a long table is shown."""
+        cut = f"the first {_MOST_ROWS:,} of {len(self):,} rows"
+        lines = [self.caption, cut if len(self) > _MOST_ROWS else ""]
+        return [line for line in lines if line]
+
+    def _shown(self) -> list["_Column"]:
+        rows = self.iloc[:_MOST_ROWS]
+        index = rows.index
+        plain = (
+            index.nlevels == 1
+            and index.name is None
+            and (pd.api.types.is_integer_dtype(index.dtype) or not len(index))
+        )
+        levels = [] if plain else range(index.nlevels)
         return [
-            [
-                _text(value, is_time=str(column).endswith("_ms"))
-                for column, value in zip(self.columns, row, strict=True)
-            ]
-            for row in self.itertuples(index=False)
+            *(
+                _Column(index.names[n] or "", index.get_level_values(n), is_label=True)
+                for n in levels
+            ),
+            *(_Column(name, rows.iloc[:, n]) for n, name in enumerate(rows.columns)),
         ]
 
 
-class NoSuchStreamError(ResponseError):
-    """No stream has this name. Redis itself says only "no such key"."""
+class _Column:
+    """A column of a table, or a level of its index, as text.
+
+    name: a tuple if the table has several rows of titles
+    """
+
+    def __init__(
+        self, name: object, values: "pd.Series[Any] | pd.Index[Any]", *, is_label: bool = False
+    ) -> None:
+        parts = list(map(str, name)) if isinstance(name, tuple) else [str(name)]
+        is_time = any(part.endswith("_ms") for part in parts)
+        self.title = printable(" ".join(map(_title, parts)).strip())
+        self.align = _RIGHT if pd.api.types.is_numeric_dtype(values.dtype) else _LEFT
+        self.texts = [_text(value, is_time=is_time) for value in values.tolist()]
+        self._is_label = is_label
+
+    def cell(self, html: str) -> str:
+        if self._is_label:
+            return f'<th scope="row"{self.align}>{html}</th>'
+        return f"<td{self.align}>{html}</td>"
 
 
 def stream_table(redis: Redis, stream: str) -> Table:
@@ -88,7 +127,7 @@ def stream_table(redis: Redis, stream: str) -> Table:
 
     Raises NoSuchStreamError.
     """
-    with _explaining_missing(stream):
+    with explaining_missing(redis, stream):
         info = redis.xinfo_stream(stream)
     row = {
         "stream": without_prefix(stream),
@@ -97,7 +136,7 @@ def stream_table(redis: Redis, stream: str) -> Table:
         "last_id": _entry_id(info["last-entry"]),
         "groups": info["groups"],
     }
-    return _table([row], list(row), f"stream {without_prefix(stream)}")
+    return _table([row], list(row), f"stream {_shown_name(stream)}")
 
 
 def groups_table(redis: Redis, stream: str) -> Table:
@@ -110,7 +149,7 @@ def groups_table(redis: Redis, stream: str) -> Table:
 
     Raises NoSuchStreamError.
     """
-    with _explaining_missing(stream):
+    with explaining_missing(redis, stream):
         info, groups = stream_and_groups(redis, stream)
     rows = [
         {
@@ -123,7 +162,7 @@ def groups_table(redis: Redis, stream: str) -> Table:
         for group in groups
     ]
     columns = ["group", "consumers", "pending", "last_delivered_id", "lag"]
-    table = _table(rows, columns, f"groups of {without_prefix(stream)}")
+    table = _table(rows, columns, f"groups of {_shown_name(stream)}")
     table["lag"] = table["lag"].astype("Int64")
     return table
 
@@ -135,9 +174,9 @@ def consumers_table(redis: Redis, stream: str, group: str) -> Table:
     The column `inactive` of Redis 7.2 is left out, so that the table is the same on each
     server. https://redis.io/docs/latest/commands/xinfo-consumers/
 
-    Raises NoSuchStreamError.
+    Raises NoSuchStreamError and NoSuchGroupError.
     """
-    with _explaining_missing(stream):
+    with explaining_missing(redis, stream, group):
         consumers = redis.xinfo_consumers(stream, group)
     rows = [
         {
@@ -147,18 +186,26 @@ def consumers_table(redis: Redis, stream: str, group: str) -> Table:
         }
         for consumer in consumers
     ]
-    return _table(rows, ["consumer", "pending", "idle_ms"], f"consumers of {group}")
+    return _table(rows, ["consumer", "pending", "idle_ms"], f"consumers of {printable(group)}")
 
 
-def pending_table(redis: Redis, stream: str, group: str, *, limit: int = 1_000) -> Table:
-    """XPENDING: one row per pending entry, oldest first, at most `limit`.
+def pending_table(redis: Redis, stream: str, group: str, *, most: int | None = None) -> Table:
+    """XPENDING: one row per pending entry, oldest first.
+
+    most: rows at most; the caption then says how many pending entries there are. None
+          (default) for every entry
 
     Columns: entry_id, consumer (its owner), deliveries, idle_ms (since its last delivery).
     https://redis.io/docs/latest/commands/xpending/
+
+    Raises NoSuchStreamError, NoSuchGroupError, and ValueError if `most` is less than 1.
     """
-    found = cast(
-        list[dict[str, Any]], redis.xpending_range(stream, group, min="-", max="+", count=limit)
-    )
+    count = EVERY_ENTRY if most is None else check_positive("most", most)
+    pipeline = redis.pipeline(transaction=True)  # so that the two belong together
+    pipeline.xpending(stream, group)
+    pipeline.xpending_range(stream, group, min="-", max="+", count=count)
+    with explaining_missing(redis, stream, group):
+        summary, found = pipeline.execute()
     rows = [
         {
             "entry_id": _decode(entry["message_id"]),
@@ -168,8 +215,10 @@ def pending_table(redis: Redis, stream: str, group: str, *, limit: int = 1_000) 
         }
         for entry in found
     ]
+    pending = summary["pending"]
+    cut = f": the oldest {len(rows):,} of {pending:,} entries" if len(rows) < pending else ""
     columns = ["entry_id", "consumer", "deliveries", "idle_ms"]
-    return _table(rows, columns, f"pending in {group}")
+    return _table(rows, columns, f"pending in {printable(group)}{cut}")
 
 
 def dead_letters_table(redis: Redis, stream: str) -> Table:
@@ -181,25 +230,17 @@ def dead_letters_table(redis: Redis, stream: str) -> Table:
     columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
     dead_letters = DeadLetters(redis, stream)
     rows = [{column: getattr(found, column) for column in columns} for found in dead_letters]
-    return _table(rows, columns, f"dead letters of {without_prefix(stream)}")
-
-
-@contextmanager
-def _explaining_missing(stream: str) -> Iterator[None]:
-    try:
-        yield
-    except ResponseError as error:
-        if "no such key" not in str(error).lower():
-            raise
-        raise NoSuchStreamError(
-            f"no stream {stream!r}: publish a message to it, or create a group on it, first"
-        ) from None
+    return _table(rows, columns, f"dead letters of {_shown_name(stream)}")
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str], caption: str) -> Table:
     table = Table(rows, columns=columns)
     table.attrs["caption"] = caption
     return table
+
+
+def _shown_name(stream: str) -> str:
+    return printable(without_prefix(stream))
 
 
 def _decode(raw: bytes | str) -> str:
@@ -217,4 +258,5 @@ def _title(column: str) -> str:
 def _text(value: Any, *, is_time: bool) -> str:
     if value is None or value is pd.NA or value != value:
         return "unknown"
-    return f"{value:>9} ms" if is_time else str(value)
+    text = printable(str(value))
+    return f"{text:>9} ms" if is_time else text

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 from types import NoneType
@@ -15,14 +16,24 @@ import cloudpickle
 import pandas as pd
 from redis import ConnectionPool, Redis
 
+import redisflow_lab
 from redisflow_lab._internal.checks import check_name, check_positive
+from redisflow_lab._internal.printable import printable, printable_lines
 from redisflow_lab._internal.user_code import check_handler
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.events import Event, Kind
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab.process import Child
-from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.waiting import WHAT_TO_TRY, wait_until
 from redisflow_lab.lab.workers.worker_process import CRASH_POINTS, Job, Options
+
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[3])
+from redisflow_lab.lab.workers.worker_process import main
+sys.path[:] = json.loads(sys.argv[4])
+main(int(sys.argv[1]), int(sys.argv[2]))
+"""
 
 
 class Worker:
@@ -33,7 +44,11 @@ class Worker:
     `crash`, it sends itself SIGKILL when it reaches that point for the `after`th time. It is
     killed by `kill`, by `Lab.close`, and with the notebook's process.
 
-    name: of the consumer; "worker" if a random one was asked for
+    It works in the folder in which the notebook works, and with its `sys.path`, so a handler
+    imports and opens the same files in both. What it prints is in `output`.
+
+    name:     of the consumer; "worker" if a random one was asked for
+    consumer: stream, group and name, as they were given
     """
 
     def __init__(
@@ -48,7 +63,16 @@ class Worker:
         after: int,
         options: Options,
         folder: Path,
+        replaces: Sequence["Worker"] = (),
     ) -> None:
+        """Start the process.
+
+        redis, stream, group, name, handler, crash, after, options: see `Lab.worker`
+        folder:   where the output of the process is kept
+        replaces: workers to kill before, once the arguments are checked
+
+        Raises TypeError or ValueError for an argument that cannot be used.
+        """
         check_handler(handler)
         check_name("stream", stream)
         check_name("group", group)
@@ -60,20 +84,27 @@ class Worker:
             )
         check_positive("after", after)
         self.name = "worker" if name is None else check_name("name", name)
+        self.consumer = (stream, group, name)
         self._events: list[Event] = []
+        self._final_output: str | None = None
         self._log = folder / f"{id(self):x}.log"
         job = _pack(Job(redis, stream, group, name, handler, options, crash, after))
+        for worker in replaces:
+            worker.kill()
         job_read, job_write = os.pipe()
         events_read, events_write = os.pipe()
         self._child = Child(
             [
                 sys.executable,
-                "-m",
-                "redisflow_lab.lab.workers.worker_process",
+                "-uP",  # no buffer, which a kill would lose; and no other path than ours
+                "-c",
+                _START,
                 str(job_read),
                 str(events_write),
+                json.dumps(_path_of_the_process()),
+                json.dumps([str(entry) for entry in sys.path]),
             ],
-            cwd=folder,
+            cwd=Path.cwd(),
             log=self._log,
             pass_fds=(job_read, events_write),
         )
@@ -87,11 +118,16 @@ class Worker:
     def __repr__(self) -> str:
         status = self._child.exit_status
         state = "running" if status is None else _describe_exit(status)
-        return f"<worker {self.name}: {state}, {self.count('acked')} acked>"
+        return f"<worker {printable(self.name)}: {state}, {self.count('acked')} acked>"
 
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    @property
+    def output(self) -> str:
+        """What the process has printed so far, with its errors and its log."""
+        return self._read_log() if self._final_output is None else self._final_output
 
     @property
     def ended(self) -> bool:
@@ -126,7 +162,7 @@ class Worker:
         """
         wait_until(
             lambda: self.count(kind) >= count or not self._child.running,
-            f"{self.name} reports {count} x {kind}",
+            f"{printable(self.name)} reports {count} x {kind}",
             timeout_s=timeout_s,
             details=self._describe_progress,
         )
@@ -134,8 +170,8 @@ class Worker:
             self._reader.join(timeout_s)
         if self.count(kind) < count:
             raise RuntimeError(
-                f"{self.name} ended ({self.wait_end()}) after {self.count(kind)} of {count} x "
-                f"{kind}. {self._output()}"
+                f"{printable(self.name)} ended ({self.wait_end()}) after {self.count(kind)} of "
+                f"{count} x {kind}. {self._describe_output()}"
             )
 
     def wait_end(self, *, timeout_s: float = 15.0) -> str:
@@ -146,7 +182,7 @@ class Worker:
         """
         wait_until(
             lambda: not self._child.running,
-            f"{self.name} ends",
+            f"{printable(self.name)} ends",
             timeout_s=timeout_s,
             details=self._describe_progress,
         )
@@ -155,7 +191,8 @@ class Worker:
         assert status is not None
         if status > 0:
             raise RuntimeError(
-                f"{self.name} failed ({_describe_exit(status)}). {self._output()}"
+                f"{printable(self.name)} failed ({_describe_exit(status)}). "
+                f"{self._describe_output()}"
             )
         return _describe_exit(status)
 
@@ -175,19 +212,35 @@ class Worker:
             for line in lines:
                 fields = json.loads(line)
                 self._events.append(Event(**{**fields, "kind": Kind(fields["kind"])}))
+        # The process has ended. `Lab.close` removes the file.
+        self._final_output = self._read_log()
+
+    def _read_log(self) -> str:
+        return self._log.read_text(errors="replace")
 
     def _describe_progress(self) -> str:
         counts = Counter(event.kind.value for event in [*self._events])
         reported = ", ".join(f"{count} x {kind}" for kind, count in counts.items())
         return (
-            f"It is still running and has reported {reported or 'no event'}. {self._output()}\n"
-            "If this cell ran before, an earlier worker may have taken the messages: "
-            "restart the kernel, and run the notebook up to this cell"
+            f"It is still running and has reported {reported or 'no event'}. "
+            f"{self._describe_output()}\n{WHAT_TO_TRY}"
         )
 
-    def _output(self) -> str:
-        output = self._log.read_text(errors="replace").strip()
-        return f"Its output was:\n{output[-2_000:]}" if output else "It printed nothing."
+    def _describe_output(self) -> str:
+        output = printable_lines(self.output.strip()[-2_000:])
+        return f"Its output was:\n{output}" if output else "It printed nothing."
+
+
+def _path_of_the_process() -> list[str]:
+    """Where the process finds its own modules: `sys.path` without the current folder.
+
+    A file signal.py beside the notebook must not replace the module of Python. The folder
+    stays if this package is in it.
+    """
+    path, here = [str(entry) for entry in sys.path], os.getcwd()
+    if Path(redisflow_lab.__file__).parent.parent == Path(here):
+        return path
+    return [entry for entry in path if entry not in ("", here)]
 
 
 def _describe_exit(status: int) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TypedDict
@@ -85,10 +84,3 @@ def main(job_fd: int, events_fd: int) -> None:
     )
     with stop_on_signals() as stop:
         consumer.run(job.handler, stop=stop)
-
-
-if __name__ == "__main__":
-    # This module is __main__ here; the job was pickled with the classes of the imported one.
-    from redisflow_lab.lab.workers import worker_process
-
-    worker_process.main(*map(int, sys.argv[1:]))

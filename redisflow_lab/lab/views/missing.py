@@ -1,0 +1,57 @@
+"""Says in a sentence that a stream or a group does not exist. Redis says "no such key"."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from redisflow_lab._internal.printable import printable
+
+
+class NoSuchStreamError(ResponseError):
+    """No key has this name."""
+
+
+class NotAStreamError(ResponseError):
+    """The key of this name holds a value of another type."""
+
+
+class NoSuchGroupError(ResponseError):
+    """The stream exists, but has no group of this name."""
+
+
+@contextmanager
+def explaining_missing(redis: Redis, stream: str, group: str | None = None) -> Iterator[None]:
+    """Raise one of the errors above if a command fails because of what they say.
+
+    Looks at the server instead of at the text of the reply, which contains the names as well.
+    """
+    try:
+        yield
+    except ResponseError:
+        kind = _text(redis.type(stream))
+        if kind == "none":
+            raise NoSuchStreamError(
+                f"no stream '{printable(stream)}': publish a message to it, or create a "
+                "group on it, first"
+            ) from None
+        if kind != "stream":
+            raise NotAStreamError(
+                f"'{printable(stream)}' is a {kind} and not a stream: check the name, or "
+                "delete that key"
+            ) from None
+        if group is not None and group not in _groups(redis, stream):
+            raise NoSuchGroupError(
+                f"no group '{printable(group)}' on the stream '{printable(stream)}': start a "
+                "consumer of it, or create it with XGROUP CREATE, first"
+            ) from None
+        raise
+
+
+def _groups(redis: Redis, stream: str) -> list[str]:
+    return [_text(found["name"]) for found in redis.xinfo_groups(stream)]
+
+
+def _text(raw: bytes | str) -> str:
+    return raw if isinstance(raw, str) else raw.decode(errors="replace")
