@@ -9,10 +9,21 @@ dies, `run` waits and goes on with the next one, and a publish can be repeated u
 
 Replication is asynchronous, so a failover can undo what the old primary had accepted: publishes
 are missing, and acknowledged messages are delivered again. In a failover that you ask for
-(SENTINEL FAILOVER) the old primary stays alive for about ten seconds, and what is written to
-it meanwhile is thrown away. With `min-replicas-to-write 1` and `min-replicas-max-lag 2` in the
-configuration of every server it refuses such writes instead: `publish` raises
-redis.ResponseError (NOREPLICAS), and can be repeated.
+(SENTINEL FAILOVER) the old primary stays alive for about ten seconds, does not know that it was
+replaced, and what is written to it meanwhile is thrown away: of 6,081 publishes in 18 s around
+such a failover, 3,497 were gone afterwards.
+
+So put `min-replicas-to-write 1` and `min-replicas-max-lag 2` into the configuration of every
+server. A primary that has no replica left then refuses writes (NOREPLICAS): `run` waits, and so
+does a publish with a key, which asks Sentinel again with each try. A publish without a key
+raises redis.ResponseError; it was not written, and can be repeated. Measured with one Sentinel
+on one machine:
+
+- one replica: no publish was lost. Writes were refused for 12 s, until the old primary had
+  become a replica of the new one.
+- two replicas: publishes with a key went on at the new primary after 2 s. Of 2,600 to 5,200,
+  about 310 were lost, written in the 1.2 s before the second replica left the old primary.
+
 https://redis.io/docs/latest/operate/oss_and_stack/management/replication/
 """
 

@@ -268,7 +268,7 @@ class RedisStreamConsumer:
         When `stop` is set, the current message is finished and acknowledged; the rest is
         handed over. Transient errors are retried with backoff: a lost connection, a server
         that restarts, fails over, is full or busy, a group that vanished. Permanent errors,
-        such as a refused password, are raised.
+        such as a refused password or certificate, are raised.
         """
         self._processor.check(handler)
         backoff = Backoff(log, f"{self.name} of {self.group} on {self.stream}")

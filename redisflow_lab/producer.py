@@ -174,6 +174,9 @@ class RedisStreamProducer:
                 reason, left_s = transient_reason(error), until - monotonic()
                 if reason is None or left_s <= 0:
                     raise
+                # A server that refuses writes may be a former primary: the next connection
+                # asks Sentinel, or DNS, which one it is now.
+                self._redis.connection_pool.disconnect(inuse_connections=False)
                 ThreadEvent().wait(min(left_s, backoff.next_wait_s(reason, error)))
             else:
                 backoff.reset()

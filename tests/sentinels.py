@@ -1,4 +1,4 @@
-"""A primary, its replica, and a Sentinel that puts the replica in its place when it dies."""
+"""A primary, its replicas, and a Sentinel that puts a replica in its place when it dies."""
 
 import secrets
 import socket
@@ -19,28 +19,32 @@ SERVICE = "mymaster"
 
 
 class Sentinels:
-    """Three processes in `folder`, which end with this object.
+    """Processes in `folder`, which end with this object.
 
+    replicas: how many
+    settings: lines for server.conf of the primary and of each replica
     port:     of the Sentinel
-    password: of the primary and the replica; the Sentinel has none
+    password: of the primary and the replicas; the Sentinel has none
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, replicas: int = 1, settings: str = "") -> None:
+        self._folder, self._count = folder, replicas
         self.password = secrets.token_hex(16)
-        primary, replica, self.port = (_free_port() for _ in range(3))
+        primary, self.port, *others = (_free_port() for _ in range(2 + replicas))
         own = (
             "bind 127.0.0.1\nrepl-diskless-sync-delay 0\n"
-            f"requirepass {self.password}\nmasterauth {self.password}\n"
+            f"requirepass {self.password}\nmasterauth {self.password}\n{settings}"
         )
         self.primary = self._start("primary", f"port {primary}\n{own}")
-        self.replica = self._start(
-            "replica", f"port {replica}\n{own}replicaof 127.0.0.1 {primary}\n"
-        )
-        wait_until(
-            lambda: self._answer(replica, "master_link_status") == "up",
-            "the replica syncs",
-        )
+        self.replicas = [
+            self._start(f"replica-{port}", f"port {port}\n{own}replicaof 127.0.0.1 {primary}\n")
+            for port in others
+        ]
+        for port in others:
+            wait_until(
+                lambda port=port: self._answer(port, "master_link_status") == "up",
+                "the replica syncs",
+            )
         self.sentinel = self._start(
             "sentinel",
             f"port {self.port}\nbind 127.0.0.1\n"
@@ -50,10 +54,10 @@ class Sentinels:
             f"sentinel failover-timeout {SERVICE} 3000\n",
             "--sentinel",
         )
-        wait_until(self._knows_the_replica, "the Sentinel knows the replica", timeout_s=30)
+        wait_until(self._knows_each_replica, "the Sentinel knows each replica", timeout_s=30)
 
     def close(self) -> None:
-        for process in (self.sentinel, self.replica, self.primary):
+        for process in (self.sentinel, *self.replicas, self.primary):
             process.kill()
 
     def _start(self, name: str, settings: str, *arguments: str) -> Child:
@@ -71,10 +75,10 @@ class Sentinels:
         except RedisError:
             return ""
 
-    def _knows_the_replica(self) -> bool:
+    def _knows_each_replica(self) -> bool:
         sentinel = Sentinel([("127.0.0.1", self.port)], socket_timeout=1.0)
         try:
-            return len(sentinel.discover_slaves(SERVICE)) == 1
+            return len(sentinel.discover_slaves(SERVICE)) == self._count
         except RedisError:
             return False
 

@@ -93,7 +93,7 @@ def test_bad_arguments_are_refused_by_name(
     with pytest.raises(error, match=says):
         RedisStreamProducer(lab.redis, **arguments)  # type: ignore[arg-type]
     with pytest.raises(
-        TypeError, match=r"redis must be a synchronous redis\.Redis client, not str"
+        TypeError, match=r"redis must be a redis\.Redis client, not str"
     ):
         RedisStreamProducer("redis://localhost")  # type: ignore[arg-type]
 

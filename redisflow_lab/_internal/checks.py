@@ -29,8 +29,7 @@ def check_client(redis: Redis) -> Redis:
         way_out = _USE_A_THREAD
     raise TypeError(
         # Not the value: a URL in its place may have a password.
-        f"redis must be a synchronous redis.Redis client, not {_full_name(type(redis))}. "
-        f"{way_out}"
+        f"redis must be a redis.Redis client, not {_full_name(type(redis))}. {way_out}"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from redisflow_lab._internal.checks import check_client
 from redisflow_lab._internal.tls import with_tls_errors
@@ -19,6 +20,8 @@ _POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
 
 def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     """A new client with the address and credentials of `redis`, and its own connections.
+
+    A client that asks Sentinel for its server yields one that does so too.
 
     However `redis` was configured, the new client
 
@@ -47,8 +50,25 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
         protocol=2,
         legacy_responses=True,
     )
-    pool = ConnectionPool(connection_class=with_tls_errors(given.connection_class), **settings)
-    client = Redis.from_pool(pool)
+    settings["connection_class"] = with_tls_errors(given.connection_class)
+    client = Redis.from_pool(_pool_like(given, settings))
     # redis-py would build a dict for every entry, in which a field that is there twice is lost.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client
+
+
+def _pool_like(given: ConnectionPool, settings: dict[str, Any]) -> ConnectionPool:
+    """A pool with these settings; one that asks Sentinel for its server if `given` does.
+
+    Such a pool drops its other connections when it finds a new primary.
+    """
+    if not isinstance(given, SentinelConnectionPool):
+        return ConnectionPool(**settings)
+    del settings["connection_pool"]  # that of `given`, which it has added for itself
+    return type(given)(
+        given.service_name,
+        given.sentinel_manager,
+        is_master=given.is_master,
+        check_connection=given.check_connection,
+        **settings,
+    )

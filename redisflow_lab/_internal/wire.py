@@ -9,7 +9,7 @@ from hiredis import pack_command
 from redis import Redis
 from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 Command = tuple[str | bytes | int, ...]
 
@@ -78,6 +78,10 @@ class CommandPipe:
             raise RedisConnectionError(f"connection lost while reading: {error}") from error
         self._unanswered.popleft()
         for reply in replies:
+            if isinstance(reply, ReadOnlyError):
+                # Connected to what was the primary: the next connection asks Sentinel, or
+                # DNS. A connection of redis-py's Sentinel does so in `read_response`.
+                self._connection.disconnect()
             if isinstance(reply, ResponseError):
                 raise reply
         return replies
