@@ -101,3 +101,17 @@ def test_the_plain_numbering_is_not_shown(pending: Table) -> None:
     assert 'scope="row"' not in bobs._repr_html_()
     nothing = pending[pending["consumer"] == "carol"]
     assert nothing._repr_html_().count('scope="col"') == 4
+
+
+def test_the_tables_of_a_server_that_is_full_are_shown(own_lab: Lab) -> None:
+    """Redis takes no MULTI then, and that is when one wants to look."""
+    own_lab.redis.xadd("orders", {"data": b""}, id="1-0")
+    own_lab.redis.xgroup_create("orders", "billing", id="0")
+    own_lab.redis.xreadgroup("billing", "alice", {"orders": ">"})
+    own_lab.redis.config_set("maxmemory", "1")
+    assert own_lab.pending()["entry_id"].tolist() == ["1-0"]
+    assert own_lab.groups()["lag"].tolist() == [0]
+    assert own_lab.stream()["length"].tolist() == [1]
+    with own_lab.change() as change:
+        pass
+    assert change["now"].tolist() == ["1", "1-0", "0", "1", "1"]

@@ -3,6 +3,9 @@
 from typing import Any, cast
 
 from redis import Redis
+from redis.client import Pipeline
+
+from redisflow_lab.lab.views.moment import of_one_moment
 
 
 def stream_and_groups(redis: Redis, stream: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -10,10 +13,12 @@ def stream_and_groups(redis: Redis, stream: str) -> tuple[dict[str, Any], list[d
 
     Raises ResponseError if the stream does not exist.
     """
-    pipeline = redis.pipeline(transaction=True)
-    pipeline.xinfo_stream(stream)
-    pipeline.xinfo_groups(stream)
-    info, groups = pipeline.execute()
+
+    def ask(pipeline: Pipeline) -> None:
+        pipeline.xinfo_stream(stream)
+        pipeline.xinfo_groups(stream)
+
+    info, groups = of_one_moment(redis, ask)
     return cast(dict[str, Any], info), cast(list[dict[str, Any]], groups)
 
 

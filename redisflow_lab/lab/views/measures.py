@@ -3,9 +3,11 @@
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 
 from redisflow_lab.lab.views.lag import lag_of
 from redisflow_lab.lab.views.missing import explaining_missing
+from redisflow_lab.lab.views.moment import of_one_moment
 from redisflow_lab.lab.views.tables import EVERY_ENTRY
 
 
@@ -14,12 +16,14 @@ def measure(redis: Redis, stream: str, group: str) -> dict[str, Any]:
 
     Raises NoSuchStreamError and NoSuchGroupError.
     """
-    pipeline = redis.pipeline(transaction=True)
-    pipeline.xinfo_stream(stream)
-    pipeline.xinfo_groups(stream)
-    pipeline.xpending_range(stream, group, min="-", max="+", count=EVERY_ENTRY)
+
+    def ask(pipeline: Pipeline) -> None:
+        pipeline.xinfo_stream(stream)
+        pipeline.xinfo_groups(stream)
+        pipeline.xpending_range(stream, group, min="-", max="+", count=EVERY_ENTRY)
+
     with explaining_missing(redis, stream, group):
-        info, groups, pending = pipeline.execute()
+        info, groups, pending = of_one_moment(redis, ask)
     row = {found["name"].decode(errors="replace"): found for found in groups}[group]
     return {
         "length": info["length"],

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 from redis import Redis
+from redis.client import Pipeline
 
 from redisflow_lab._internal.checks import check_positive
 from redisflow_lab._internal.printable import printable
@@ -17,6 +18,7 @@ from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
 from redisflow_lab.lab.views.missing import explaining_missing
+from redisflow_lab.lab.views.moment import of_one_moment
 
 _STYLE = (
     "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
@@ -201,11 +203,13 @@ def pending_table(redis: Redis, stream: str, group: str, *, most: int | None = N
     Raises NoSuchStreamError, NoSuchGroupError, and ValueError if `most` is less than 1.
     """
     count = EVERY_ENTRY if most is None else check_positive("most", most)
-    pipeline = redis.pipeline(transaction=True)  # so that the two belong together
-    pipeline.xpending(stream, group)
-    pipeline.xpending_range(stream, group, min="-", max="+", count=count)
+
+    def ask(pipeline: Pipeline) -> None:
+        pipeline.xpending(stream, group)
+        pipeline.xpending_range(stream, group, min="-", max="+", count=count)
+
     with explaining_missing(redis, stream, group):
-        summary, found = pipeline.execute()
+        summary, found = of_one_moment(redis, ask)
     rows = [
         {
             "entry_id": _decode(entry["message_id"]),
