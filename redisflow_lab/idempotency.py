@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import NoPermissionError, ResponseError, WatchError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
 
+from redisflow_lab._internal.backoff import transient_reason
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.user_code import check_finished
-from redisflow_lab.interfaces import Delivery, Handler
+from redisflow_lab.interfaces import Delivery, Handler, TransientError
 
 Effect = Callable[[Pipeline, Delivery], object]
 """Queues Redis commands on a pipeline that is in MULTI. It must not execute the pipeline."""
@@ -44,8 +45,13 @@ def handle_once(
     effect happens again: let `redis` be a server with `noeviction`.
 
     Raises TypeError or ValueError for bad arguments. The handler raises what `effect` and
-    `key` raise, TypeError if `key` returns something other than text or `effect` returns work
-    that is still to be done, and redis.ResponseError if a queued command fails.
+    `key` raise, and
+
+    - TransientError while the server of the effect is down or full: an outage uses up no
+      delivery
+    - TypeError if `key` returns something other than text, or `effect` returns work that is
+      still to be done
+    - redis.ResponseError if a queued command fails
 
     Redis does not roll back: when a queued command fails, for example on a key of another
     type, the others have been carried out. The mark is then removed and the error raised, so
@@ -60,6 +66,15 @@ def handle_once(
     check_positive("remember_s", remember_s)
 
     def handle(delivery: Delivery) -> None:
+        try:
+            apply_once(delivery)
+        except RedisError as error:
+            reason = transient_reason(error)
+            if reason is None:
+                raise
+            raise TransientError(f"{reason}: {error}") from error
+
+    def apply_once(delivery: Delivery) -> None:
         mark = f"{scope}:{name_part(check_name('key', key(delivery)))}"
         with redis.pipeline() as pipeline:
             while True:

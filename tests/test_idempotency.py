@@ -7,14 +7,17 @@ from functools import partial
 
 import pytest
 import redis
-from consumers import Publish, all_at_once
-from network import address_of, client_losing_answers_to
+from consumers import NewConsumer, Publish, all_at_once, running
+from network import Proxy, address_of, client_losing_answers_to
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.client import Pipeline
+from redis.retry import Retry
 
-from redisflow_lab import Delivery, Message
+from redisflow_lab import Delivery, Event, Kind, Message
 from redisflow_lab.idempotency import handle_once
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.waiting import wait_until
 
 
 def delivery(entry_id: str, content: str = "1 x Dune") -> Delivery:
@@ -170,3 +173,26 @@ def test_a_key_that_is_no_text_is_refused(
     )
     with pytest.raises(error, match="key"):
         handler(delivery("1-0"))
+
+
+def test_an_outage_of_the_server_of_the_effect_uses_up_no_delivery(
+    lab: Lab, own_lab: Lab, publish: Publish, consumer: NewConsumer
+) -> None:
+    """The stream is on one server, and the effect on another."""
+    publish("0", "1")
+    paused: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        if event.kind is Kind.PAUSED:
+            paused.append(event)
+        assert event.kind is not Kind.FAILED
+
+    alice = consumer(max_deliveries=1, on_event=on_event)
+    effects = lab.key("effects")
+    with Proxy(b"WATCH", lab, times=3) as proxy:
+        proxy.client.set_retry(Retry(NoBackoff(), 0))
+        handle = handle_once(counting(effects), proxy.client, lab.key("effects:done"))
+        with running(alice, handler=handle):
+            wait_until(lambda: lab.redis.get(effects) == b"2", "both are handled")
+    assert paused
+    assert len(own_lab.dead_letters()) == 0
