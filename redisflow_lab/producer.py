@@ -98,7 +98,7 @@ class RedisStreamProducer:
                      (default: None). Publishing again with the same key and the same
                      `message.producer` (if it has one) writes nothing and returns the id of
                      the first entry, for one day, unless the stream was deleted. Each key
-                     takes about 150 bytes of the server's memory. A server that may evict
+                     takes about 120 bytes of the server's memory. A server that may evict
                      keys (`maxmemory-policy` other than `noeviction`) may forget it before
         fields:      other fields of the entry, such as a trace id, which a consumer finds in
                      `Delivery.fields`

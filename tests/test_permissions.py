@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event as StopEvent
 
 import pytest
@@ -162,6 +163,49 @@ def test_an_error_names_the_command_that_is_needed_and_nothing_is_lost(
         for letter in DeadLetters(own_lab.redis, "orders")
     }
     assert published <= {*handled, *dead}
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def listed(start: str) -> list[str]:
+    """The permissions in the sentence of the README that begins so."""
+    (paragraph,) = re.findall(r"^- \*\*Permissions\*\*.*$", README, re.MULTILINE)
+    sentence = paragraph[paragraph.index(start) :].split(". ")[0]
+    return re.findall(r"\+[a-z|]+", sentence)
+
+
+def test_the_permissions_that_the_readme_lists_are_enough(
+    own_lab: Lab, prepared: Redis
+) -> None:
+    permissions = [
+        *listed("a user with"), *listed("Publishing needs"), *listed("`DeadLetters` needs"),
+    ]  # fmt: skip
+    keys = ["~orders", "~orders:dead", "~orders:published:*", "~done:*", "~effects"]
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "service", "reset", "on", ">pw", *keys, *permissions, "+incrby"
+    )
+    client = Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+    handled: list[str] = []
+    use_everything(client, handled)
+    assert handled == EVERYTHING
+
+
+def test_the_permissions_to_consume_that_the_readme_lists_are_enough(
+    own_lab: Lab, prepared: Redis
+) -> None:
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "service", "reset", "on", ">pw", "~orders", "~orders:dead",
+        *listed("a user with"),
+    )  # fmt: skip
+    client = Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+    RedisStreamProducer(prepared, "orders").publish(Message("web", "last"))
+    handled: list[str] = []
+    stop = StopEvent()
+    RedisStreamConsumer(client, "orders", "billing", "alice", block_ms=20).run(
+        collect_until("last", handled, stop), stop=stop
+    )
+    assert handled == ["left", "last"]
 
 
 def error_of(call: Callable[[], None]) -> str:

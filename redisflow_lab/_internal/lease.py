@@ -24,7 +24,8 @@ class Lease:
     ) -> None:
         self._group, self._acks = group, acks
         self._prefetch, self._in_flight, self._outbox = prefetch, in_flight, outbox
-        self._broken: RedisError | None = None  # what a heartbeat met
+        self.broken: RedisError | None = None
+        """What a heartbeat met on the consumer's connection."""
 
     def renew(self) -> None:
         """Renew the lease, and find out what other consumers have claimed meanwhile.
@@ -49,19 +50,19 @@ class Lease:
         try:
             self.renew()
         except RedisError as error:
-            self._broken = error
+            self.broken = error
             raise
         return entry.id not in self._in_flight.lost
 
     def raise_if_broken(self) -> None:
         """Raise what a heartbeat met on the consumer's connection, whatever the handler did."""
-        if self._broken is not None:
-            broken, self._broken = self._broken, None
+        if self.broken is not None:
+            broken, self.broken = self.broken, None
             raise broken
 
     def raise_if_caused(self, error: BaseException | None) -> None:
         """The same, if it is why the handler failed: then that is no failure of the handler."""
         while error is not None:
-            if error is self._broken:
+            if error is self.broken:
                 self.raise_if_broken()
             error = error.__cause__ or error.__context__

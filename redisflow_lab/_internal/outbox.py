@@ -24,14 +24,9 @@ class Outbox:
 
     def __init__(self, redis: Redis, dead_stream: str, emitter: Emitter) -> None:
         self._redis, self._dead_stream, self._emitter = redis, dead_stream, emitter
-        self._waiting: dict[bytes, tuple[Entry, DeadLetter]] = {}
+        self.waiting: dict[bytes, tuple[Entry, DeadLetter]] = {}
+        """By entry id."""
         self._refusal = ""
-
-    def __contains__(self, entry_id: bytes) -> bool:
-        return entry_id in self._waiting
-
-    def __len__(self) -> int:
-        return len(self._waiting)
 
     @property
     def pending_ids(self) -> list[bytes]:
@@ -41,31 +36,31 @@ class Outbox:
         """
         return [
             entry.id
-            for entry, letter in self._waiting.values()
+            for entry, letter in self.waiting.values()
             if letter.deliveries or letter.reason is not Reason.TRIMMED
         ]
 
     def put(self, entry: Entry, letter: DeadLetter) -> None:
         """Take on a dead letter, to be written by `send`."""
-        self._waiting[entry.id] = (entry, letter)
+        self.waiting[entry.id] = (entry, letter)
 
     def drop(self, entry_ids: set[bytes]) -> None:
         """Other consumers have claimed these: their dead letters are theirs to write."""
         for entry_id in entry_ids:
-            self._waiting.pop(entry_id, None)
+            self.waiting.pop(entry_id, None)
 
     def send(self) -> None:
         """Write what is waiting, in order, until the server refuses one.
 
         Raises redis.RedisError if the connection breaks; what is waiting stays.
         """
-        for entry, letter in [*self._waiting.values()]:
+        for entry, letter in [*self.waiting.values()]:
             try:
                 written = dead_letter(self._redis, self._dead_stream, letter)
             except ResponseError as error:
                 self._log_refusal(str(error))
                 return
-            del self._waiting[entry.id]
+            del self.waiting[entry.id]
             if written:
                 self._emitter.emit(
                     Kind.DEAD_LETTERED, entry, f"{letter.reason}: {letter.error}"

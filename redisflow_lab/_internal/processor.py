@@ -91,16 +91,16 @@ class Processor:
         if observed := self._emitter.enabled:
             for entry in batch:
                 self._emitter.emit(Kind.DELIVERED, entry)
-        in_flight = self._in_flight
+        in_flight, waiting, is_stopped = self._in_flight, self._outbox.waiting, stop.is_set
         try:
-            if self._outbox:
+            if waiting:
                 self._outbox.send()
             for begun, entry in enumerate(in_flight):
-                if stop.is_set():
+                if is_stopped():
                     return begun
                 if monotonic() > in_flight.renew_at:
                     self._lease.renew()
-                if entry.id in in_flight.lost or entry.id in self._outbox:
+                if entry.id in in_flight.lost or entry.id in waiting:
                     continue
                 if not self._handle(entry, handler, observed, stop):
                     return begun
@@ -129,6 +129,7 @@ class Processor:
         delivery = self._delivery(entry)
         if delivery is None:
             return True
+        paused = False
         while True:
             try:
                 result = handler(delivery)
@@ -140,12 +141,15 @@ class Processor:
                     return False
                 if entry.id in self._in_flight.lost:
                     return True
+                paused = True
             except ENDS_THE_PROCESS:
                 raise
             except BaseException as error:
                 self._fail(entry, error)
                 return True
             else:
+                if paused:
+                    self._pauses.reset()
                 self._succeed(entry, observed)
                 return True
 
@@ -169,10 +173,10 @@ class Processor:
     def _succeed(self, entry: Entry, observed: bool) -> None:
         if observed:
             self._emitter.emit(Kind.HANDLED, entry)
-        self._pauses.reset()
         # An entry that another consumer has claimed meanwhile is for its new owner to finish.
         completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
-        self._lease.raise_if_broken()
+        if self._lease.broken is not None:
+            self._lease.raise_if_broken()
         if completed >= self._ack_every:
             self._acks.flush()
 
