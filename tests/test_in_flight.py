@@ -22,6 +22,7 @@ def test_an_entry_is_finished_when_the_next_one_is_asked_for() -> None:
         seen.append((entry.id, in_flight.unfinished_ids()))
         assert in_flight.current is entry
     assert seen == [(b"1-0", ids(1, 2, 3)), (b"2-0", ids(2, 3)), (b"3-0", ids(3))]
+    in_flight.finish()
     assert in_flight.current is None
     assert in_flight.unfinished_ids() == []
 
@@ -61,10 +62,12 @@ def test_what_was_requested_keeps_the_lease_running_before_it_arrives() -> None:
     in_flight.begin(entries(1), since=100)
     in_flight.expect(now=101)
     assert list(in_flight) == entries(1)
+    in_flight.finish()
     assert in_flight.renew_at == 110
     in_flight.prefetch(entries(2))
     assert in_flight.begin_prefetched() == entries(2)
     assert list(in_flight) == entries(2)
+    in_flight.finish()
     assert in_flight.renew_at == NEVER
 
 

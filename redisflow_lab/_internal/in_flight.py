@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from math import inf
+from operator import length_hint
 
 from redisflow_lab._internal.entry import Entry
 
@@ -23,6 +24,8 @@ class InFlight:
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
+        self.lost: set[bytes] = set()
+        """Ids of those that another consumer has claimed meanwhile."""
         self.clear()
 
     def clear(self) -> None:
@@ -30,11 +33,8 @@ class InFlight:
         self._queued: deque[list[bytes]] = deque()
         self._is_expecting = False  # whether a prefetch was requested and is not here yet
         self._prefetched: list[Entry] = []
-        self._batch: list[Entry] = []
-        self._position = 0  # in the batch, of the entry that is being handled, or is next
+        self._make_current([])
         self.renew_at = NEVER
-        self.lost: set[bytes] = set()
-        """Ids of those that another consumer has claimed meanwhile."""
 
     def queue(self, batches: Iterable[list[bytes]], since: float) -> None:
         """Take on entries that are pending with us, in batches to be delivered again.
@@ -75,21 +75,29 @@ class InFlight:
 
     def __iter__(self) -> Iterator[Entry]:
         """Each entry of the current batch; it is finished when the next one is asked for."""
-        for position, entry in enumerate(self._batch):
-            self._position = position
-            yield entry
-        self._batch, self._position = [], 0
+        self._rest = iter(self._batch)
+        return self._rest
+
+    def finish(self) -> None:
+        """Every entry of the current batch is finished."""
+        self._make_current([])
         if not (self._is_expecting or self._prefetched or self._queued):
             self.renew_at = NEVER
 
     @property
+    def position(self) -> int:
+        """The position in the batch of the entry that is being handled; 0 between two."""
+        # From what the iterator has left: counting along would cost each message 100 ns.
+        return max(0, len(self._batch) - length_hint(self._rest) - 1)
+
+    @property
     def current(self) -> Entry | None:
         """The entry that is being handled; None between two batches."""
-        return self._batch[self._position] if self._batch else None
+        return self._batch[self.position] if self._batch else None
 
     def unfinished(self) -> list[Entry]:
         """The current entry, the rest of its batch, and what was prefetched."""
-        return self._batch[self._position :] + self._prefetched
+        return self._batch[self.position :] + self._prefetched
 
     def unfinished_ids(self) -> list[bytes]:
         """Ids of these, and of what is queued."""
@@ -100,12 +108,13 @@ class InFlight:
     def renewed(self, kept: set[bytes], now: float) -> None:
         """The lease was renewed for those kept; every other entry belongs to another owner."""
         unfinished = set(self.unfinished_ids())
-        self.lost = unfinished - kept
+        self.lost.clear()
+        self.lost |= unfinished - kept
         self._prefetched = [entry for entry in self._prefetched if entry.id in kept]
         self.renew_at = now + self._lease_s if unfinished else NEVER
 
     def _make_current(self, batch: list[Entry]) -> None:
-        self._batch, self._position = batch, 0
+        self._batch, self._rest = batch, iter(batch)
         self.lost.clear()  # an entry that was lost may have come back
 
     def _lease_from(self, since: float) -> None:

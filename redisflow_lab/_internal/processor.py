@@ -95,15 +95,16 @@ class Processor:
         try:
             if waiting:
                 self._outbox.send()
-            for begun, entry in enumerate(in_flight):
+            for entry in in_flight:
                 if is_stopped():
-                    return begun
+                    return in_flight.position
                 if monotonic() > in_flight.renew_at:
                     self._lease.renew()
                 if entry.id in in_flight.lost or entry.id in waiting:
                     continue
                 if not self._handle(entry, handler, observed, stop):
-                    return begun
+                    return in_flight.position
+            in_flight.finish()
         except RedisError:
             raise  # the next step acknowledges what is completed
         except BaseException:  # Ctrl-C: there may be no next step
@@ -148,10 +149,18 @@ class Processor:
                 self._fail(entry, error)
                 return True
             else:
-                if paused:
-                    self._pauses.reset()
-                self._succeed(entry, observed)
-                return True
+                break
+        if paused:
+            self._pauses.reset()
+        if observed:
+            self._emitter.emit(Kind.HANDLED, entry)
+        # An entry that another consumer has claimed meanwhile is for its new owner to finish.
+        completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
+        if self._lease.broken is not None:
+            self._lease.raise_if_broken()
+        if completed >= self._ack_every:
+            self._acks.flush()
+        return True
 
     def _delivery(self, entry: Entry) -> Delivery[Any] | None:
         """What the handler is given. An entry that it may not see is dead-lettered."""
@@ -169,16 +178,6 @@ class Processor:
             self.dead_letter(entry, reason, text)
             return None
         return Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat, others)
-
-    def _succeed(self, entry: Entry, observed: bool) -> None:
-        if observed:
-            self._emitter.emit(Kind.HANDLED, entry)
-        # An entry that another consumer has claimed meanwhile is for its new owner to finish.
-        completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
-        if self._lease.broken is not None:
-            self._lease.raise_if_broken()
-        if completed >= self._ack_every:
-            self._acks.flush()
 
     def _fail(self, entry: Entry, error: BaseException) -> None:
         """The entry stays pending, or is dead-lettered after its last delivery."""
