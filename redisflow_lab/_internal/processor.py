@@ -95,6 +95,7 @@ class Processor:
         try:
             if waiting:
                 self._outbox.send()
+                self._lease.renew()  # else another consumer claims what is refused again
             for entry in in_flight:
                 if is_stopped():
                     return in_flight.position
