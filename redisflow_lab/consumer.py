@@ -46,6 +46,8 @@ class RedisStreamConsumer:
 
     - The handler raises: the message stays pending, the next one is handled, and this one is
       redelivered after `min_idle_ms`, to this consumer or another.
+    - The handler raises `TransientError`: it is called again with the same message, after a
+      pause, and no delivery is used up.
     - This process dies: what it had in flight stays pending under its name. The same name
       replays it at its next start; any other consumer claims it after `min_idle_ms`.
     - Delivery `max_deliveries` fails, or as many deliveries never finished, or the entry
