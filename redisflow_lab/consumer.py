@@ -234,14 +234,18 @@ class RedisStreamConsumer:
 
         Completed entries are acknowledged first. The others, also those that have failed,
         count as idle for `min_idle_ms` from now on, so another consumer may claim them at
-        once. Returns whether the name was removed.
+        once. For those that were not begun, or have to wait for a transient error, their
+        last delivery is not counted: restarts do not use up deliveries. Returns whether the
+        name was removed.
         """
         self._acks.flush()
         self._prefetch.collect()
         known = {entry.id: entry for entry in self._in_flight.unfinished()}
+        counts = {id_: max(1, entry.deliveries - 1) for id_, entry in known.items()}
         after = START
         while page := self._group.pending_after(after, _HANDED_OVER_TOGETHER):
-            _, trimmed = self._group.renew([row.id for row in page], self._min_idle_ms)
+            ids = [row.id for row in page]
+            _, trimmed = self._group.renew(ids, self._min_idle_ms, counts)
             for row in page:
                 if row.id in trimmed and row.id not in self._outbox.waiting:
                     entry = known.get(row.id, Entry(row.id, None, row.deliveries))

@@ -7,9 +7,10 @@ import pytest
 from consumers import NewConsumer, Publish, numbered, rows, running
 from handlers import collect_into, collect_until, decline, decline_only
 from idle import deliver_to
-from network import Proxy
+from network import Proxy, address_of
+from redis import Redis
 
-from redisflow_lab import Delivery
+from redisflow_lab import Delivery, TransientError
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 
@@ -162,3 +163,46 @@ def test_names_that_are_left_over_can_be_removed(
     assert sorted(lab.consumers(stream)["consumer"]) == ["alice", "killed with an entry"]
     with pytest.raises(ValueError, match="idle_ms must be at least 1"):
         alice.remove_idle_consumers(0)
+
+
+@pytest.mark.parametrize("permissions", ["+@all", "+@all -eval"])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_restarts_use_up_no_delivery(
+    own_lab: Lab, publish: Publish, consumer: NewConsumer, batch: int, permissions: str
+) -> None:
+    """Neither of what was not begun, nor of what waits for a transient error."""
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "service", "reset", "on", ">pw", "~*", *permissions.split()
+    )
+    client = Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+    publish(*numbered(4))
+
+    def wait(_: Delivery) -> None:
+        stop.set()
+        raise TransientError("the database is down")
+
+    for _ in range(6):
+        stop = StopEvent()
+        consumer("alice", redis=client, batch=batch, max_deliveries=2).run(wait, stop=stop)
+    assert set(own_lab.pending()["deliveries"]) == {1}
+    handled: list[str] = []
+    stop = StopEvent()
+    alice = consumer("alice", redis=client, batch=batch, max_deliveries=2)
+    alice.run(collect_until("3", handled, stop), stop=stop)
+    assert handled == numbered(4)
+
+
+def test_a_restart_does_not_forget_that_a_message_has_failed(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
+) -> None:
+    publish("0", "1")
+    stop = StopEvent()
+
+    def handle(_: Delivery) -> None:
+        stop.set()
+        raise ValueError("the card was declined")
+
+    for _ in range(3):
+        stop.clear()
+        consumer("alice").run(handle, stop=stop)
+    assert lab.pending(stream)["deliveries"].tolist() == [3, 1]

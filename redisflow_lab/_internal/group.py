@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -47,14 +48,20 @@ end
 return {entries, deliveries}
 """
 _RENEW = """
-local renewed, trimmed = {}, {}
-for i = 4, #ARGV do
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
-    if #redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i]) > 0 then
-      redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', ARGV[3], 'JUSTID')
-      renewed[#renewed + 1] = ARGV[i]
+local group, consumer, idle, renewed, trimmed = ARGV[1], ARGV[2], ARGV[3], {}, {}
+for i = 4, #ARGV, 2 do
+  local id = ARGV[i]
+  if #redis.call('XPENDING', KEYS[1], group, id, id, 1, consumer) > 0 then
+    if #redis.call('XRANGE', KEYS[1], id, id) > 0 then
+      local claim = {'XCLAIM', KEYS[1], group, consumer, 0, id, 'IDLE', idle, 'JUSTID'}
+      if ARGV[i + 1] ~= '' then
+        claim[#claim + 1] = 'RETRYCOUNT'
+        claim[#claim + 1] = ARGV[i + 1]
+      end
+      redis.call(unpack(claim))
+      renewed[#renewed + 1] = id
     else
-      trimmed[#trimmed + 1] = ARGV[i]
+      trimmed[#trimmed + 1] = id
     end
   end
 end
@@ -67,6 +74,9 @@ if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[3]) > 0 then retu
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
 return 1
 """
+
+
+NO_COUNTS: Mapping[bytes, int] = MappingProxyType({})
 
 
 class Pending(NamedTuple):
@@ -194,18 +204,23 @@ class Group:
             for (entry_id, fields), deliveries in zip(*reply, strict=True)
         ]
 
-    def renew(self, ids: Sequence[bytes], idle_ms: int) -> tuple[list[bytes], list[bytes]]:
+    def renew(
+        self, ids: Sequence[bytes], idle_ms: int, counts: Mapping[bytes, int] = NO_COUNTS
+    ) -> tuple[list[bytes], list[bytes]]:
         """Set the idle time of those that are still pending with this consumer.
+
+        counts: by id, a delivery count to set; all others keep theirs
 
         Returns their ids, and apart from them the ids of those that were trimmed: they are
         pending, and their idle time cannot be set. Counts no delivery (XCLAIM JUSTID):
         https://redis.io/docs/latest/commands/xclaim/
         """
         try:
-            renewed, trimmed = self._run(_RENEW, idle_ms, *ids)
+            pairs = [part for id_ in ids for part in (id_, counts.get(id_, ""))]
+            renewed, trimmed = self._run(_RENEW, idle_ms, *pairs)
         except ScriptRefusedError:
             owned, trimmed = self._owned(ids)
-            replies = self._claim_untouched(owned, "IDLE", idle_ms, "JUSTID")
+            replies = self._claim_untouched(owned, "IDLE", idle_ms, "JUSTID", counts=counts)
             renewed = [entry_id for reply in replies for entry_id in reply]
         return renewed, trimmed
 
@@ -273,7 +288,12 @@ class Group:
                     trimmed.append(entry_id)
         return owned, trimmed
 
-    def _claim_untouched(self, owned: list[_Owned], *options: str | int) -> list[Any]:
+    def _claim_untouched(
+        self,
+        owned: list[_Owned],
+        *options: str | int,
+        counts: Mapping[bytes, int] = NO_COUNTS,
+    ) -> list[Any]:
         """XCLAIM each entry, unless another consumer has claimed it since we looked.
 
         That resets its idle time, and a claim asks for at least the idle time that was seen.
@@ -281,12 +301,20 @@ class Group:
         """
         command = ("XCLAIM", self.stream, self.group, self.consumer)
         return round_trip(
-            self._redis, [(*command, row.idle_ms, row.id, *options) for row in owned]
+            self._redis,
+            [
+                (*command, row.idle_ms, row.id, *options, *_retry_count(counts, row.id))
+                for row in owned
+            ],
         )
 
     def _ask(self, *command: str | bytes | int) -> Any:
         (reply,) = round_trip(self._redis, [command])
         return reply
+
+
+def _retry_count(counts: Mapping[bytes, int], entry_id: bytes) -> tuple[str | int, ...]:
+    return ("RETRYCOUNT", counts[entry_id]) if entry_id in counts else ()
 
 
 def delivered_by(reply: Any) -> list[Entry]:
