@@ -19,7 +19,7 @@ from redisflow_lab import (
     RedisStreamProducer,
     handle_once,
 )
-from redisflow_lab.dead_letters import DeadLetters
+from redisflow_lab.dead_letters import DeadLetters, Reason
 from redisflow_lab.lab import Lab
 
 NEEDED = [
@@ -137,6 +137,18 @@ def test_without_eval_only_a_publish_with_a_key_does_not_work(
     use_everything(client, handled)
     assert handled == EVERYTHING
     assert rows(own_lab.groups(), "pending", "lag") == [[0, 0]]
+
+
+def test_without_eval_a_trimmed_entry_is_dead_lettered_with_its_true_count(
+    prepared: Redis, without: Callable[[str], Redis]
+) -> None:
+    (row,) = prepared.xpending_range("orders", "billing", "-", "+", 1)
+    prepared.xclaim("orders", "billing", "alice", 0, [row["message_id"]], retrycount=3)
+    prepared.xtrim("orders", maxlen=0, approximate=False)
+    alice = RedisStreamConsumer(without("eval"), "orders", "billing", "alice")
+    alice.replay_pending(lambda _: None)
+    (letter,) = DeadLetters(prepared, "orders")
+    assert (letter.reason, letter.deliveries) == (Reason.TRIMMED, 3)
 
 
 @pytest.mark.parametrize("command", NEEDED)

@@ -219,7 +219,8 @@ class Group:
             pairs = [part for id_ in ids for part in (id_, counts.get(id_, ""))]
             renewed, trimmed = self._run(_RENEW, idle_ms, *pairs)
         except ScriptRefusedError:
-            owned, trimmed = self._owned(ids)
+            owned, gone = self._owned(ids)
+            trimmed = [row.id for row in gone]
             replies = self._claim_untouched(owned, "IDLE", idle_ms, "JUSTID", counts=counts)
             renewed = [entry_id for reply in replies for entry_id in reply]
         return renewed, trimmed
@@ -261,12 +262,12 @@ class Group:
             for entry_id, fields in reply
         ]
         return sorted(
-            [*claimed, *(Entry(entry_id, None, 1) for entry_id in trimmed)],
+            [*claimed, *(Entry(row.id, None, row.deliveries) for row in trimmed)],
             key=lambda entry: ids.index(entry.id),
         )
 
-    def _owned(self, ids: Sequence[bytes]) -> tuple[list[_Owned], list[bytes]]:
-        """Those of `ids` that are pending with this consumer, and the ids that were trimmed."""
+    def _owned(self, ids: Sequence[bytes]) -> tuple[list[_Owned], list[_Owned]]:
+        """Those of `ids` that are pending with this consumer, and the trimmed ones apart."""
         stream, group, consumer = self.stream, self.group, self.consumer
         replies = round_trip(
             self._redis,
@@ -279,13 +280,12 @@ class Group:
                 )
             ],
         )
-        owned, trimmed = [], []
+        owned: list[_Owned] = []
+        trimmed: list[_Owned] = []
         for rows, entries in zip(replies[::2], replies[1::2], strict=True):
             for entry_id, _, idle_ms, deliveries in rows:
-                if entries:
-                    owned.append(_Owned(entry_id, idle_ms, deliveries))
-                else:
-                    trimmed.append(entry_id)
+                row = _Owned(entry_id, idle_ms, deliveries)
+                (owned if entries else trimmed).append(row)
         return owned, trimmed
 
     def _claim_untouched(
