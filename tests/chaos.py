@@ -1,12 +1,15 @@
 """Kill consumers and the server while messages flow, and check that every promise is kept.
 
     python tests/chaos.py --seed 7 --messages 40000 --kills 200 --server-kills 20
+    python tests/chaos.py --faults network
+    python tests/chaos.py --faults refusals
 
 The seed decides the plan: which consumer is killed, at which instruction, after how many
 messages, under which name it is started again, and when the server is killed. Besides that,
 messages themselves do harm: some are undecodable, some always fail, and some kill each
-process that handles them. What was promised and what became of it is read from data: the
-producers' files, and the keys and streams of the server.
+process that handles them. With `--faults`, requests and answers are lost or late as well, or
+one command after another is refused to consumers. What was promised and what became of it is
+read from data: the producers' files, and the keys and streams of the server.
 """
 
 import argparse
@@ -22,17 +25,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import redis
+from chaos_conditions import Conditions, conditions
 from chaos_producer import FAILS, KILLS
-from network import address_of
 from redis.client import Pipeline
 
-from redisflow_lab import Delivery, Message
+from redisflow_lab import Delivery, Message, TransientError
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters
 from redisflow_lab.idempotency import handle_once
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.lab.workers.worker import Worker
+from redisflow_lab.lab.workers.worker_process import Options
 
 CONSUMERS, PRODUCERS = 4, 3
 MIN_IDLE_MS = 1_500
@@ -99,6 +104,7 @@ class Outcome:
     neighbours_dead_lettered: dead letters that are neither poison nor undecodable
     handled_after_dead_letter: calls of the handler for an entry that was a dead letter
     pending:                 entries that are pending in the end
+    faults:                  of the network, or refusals of a command
     kills, server_kills:     those of the plan
     """
 
@@ -112,6 +118,7 @@ class Outcome:
     neighbours_dead_lettered: int = 0
     handled_after_dead_letter: int = 0
     pending: int = 0
+    faults: int = 0
     kills: int = 0
     server_kills: int = 0
 
@@ -135,24 +142,34 @@ class Outcome:
 
 
 class Consumers:
-    """Starts consumer processes of one lab, and tells how each ended.
+    """Starts consumer processes, and tells how each ended.
 
     folder: where a process leaves a file named by its pid before a message kills it
     """
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self._lab, self._folder = lab, folder
+    def __init__(self, surroundings: Conditions, folder: Path) -> None:
+        self._surroundings, self._folder = surroundings, folder
+        self._started: list[Worker] = []
 
     def start(self, life: Life) -> Worker:
-        return self._lab.worker(
+        worker = Worker(
+            self._surroundings.consumers,
             life.name,
             self._handler(),
+            stream="orders",
+            group="billing",
             crash=life.crash,
             after=life.after,
-            ack_every=life.ack_every,
-            min_idle_ms=MIN_IDLE_MS,
-            max_deliveries=MAX_DELIVERIES,
+            options=Options(
+                batch=10,
+                ack_every=life.ack_every,
+                min_idle_ms=MIN_IDLE_MS,
+                max_deliveries=MAX_DELIVERIES,
+            ),
+            folder=self._folder,
         )
+        self._started.append(worker)
+        return worker
 
     def was_killed_by_a_message(self, worker: Worker) -> bool:
         """Whether a message killed it, and not the plan. To be asked once."""
@@ -161,9 +178,13 @@ class Consumers:
         note.unlink(missing_ok=True)  # the pid may be used again
         return killed
 
+    def kill_all(self) -> None:
+        for worker in self._started:
+            worker.kill()
+
     def _handler(self) -> Handler:
         """One effect for each content; poison fails, or kills the process."""
-        client, folder = self._lab.redis, self._folder
+        client, folder = self._surroundings.effects, self._folder
 
         def effect(pipeline: Pipeline, delivery: Delivery) -> None:
             pipeline.hincrby("effects", delivery.message.content, 1)
@@ -177,20 +198,30 @@ class Consumers:
             if content.endswith(KILLS):
                 (folder / str(os.getpid())).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            if content.endswith(FAILS):
-                client.xadd("attempts", {"id": delivery.entry_id})
-                raise ValueError("poison")
-            once(delivery)
+            try:
+                if content.endswith(FAILS):
+                    client.xadd("attempts", {"id": delivery.entry_id})
+                    raise ValueError("poison")
+                once(delivery)
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                raise TransientError("the store of the effects cannot be reached") from error
 
         return handle
 
 
 def chaos(
-    seed: int, *, messages: int, kills: int, server_kills: int, killers: bool = True
+    seed: int,
+    *,
+    messages: int,
+    kills: int,
+    server_kills: int,
+    killers: bool = True,
+    faults: str | None = None,
 ) -> Outcome:
     """Carry out the plan of this seed. Takes as long as it needs to handle everything.
 
     killers: whether there are messages that kill their process
+    faults:  what else goes wrong: "network", "refusals", or nothing
     """
     plan = Plan.of(seed, messages, kills, server_kills)
     lab = Lab("own")
@@ -198,13 +229,22 @@ def chaos(
         # A SIGKILL must not take back what was confirmed: data is on disk before the answer.
         lab.redis.config_set("appendfsync", "always")
         lab.redis.config_rewrite()
-        with TemporaryDirectory() as confirmed, TemporaryDirectory() as notes:
-            consumers = Consumers(lab, Path(notes))
-            producers = start_producers(lab, messages // PRODUCERS, killers, Path(confirmed))
+        with (
+            TemporaryDirectory() as confirmed,
+            TemporaryDirectory() as notes,
+            conditions(faults, lab, seed) as surroundings,
+        ):
+            consumers = Consumers(surroundings, Path(notes))
+            producers = start_producers(
+                surroundings, messages // PRODUCERS, killers, Path(confirmed)
+            )
             try:
-                outcome = carry_out(lab, plan, consumers)
+                outcome = carry_out(lab, plan, consumers, surroundings)
+                surroundings.stop()
                 finish(lab, consumers, producers)
+                outcome.faults = surroundings.count
             finally:
+                consumers.kill_all()
                 for producer in producers:
                     producer.kill()
                     producer.wait()
@@ -219,7 +259,7 @@ def chaos(
 
 
 def start_producers(
-    lab: Lab, least: int, killers: bool, folder: Path
+    surroundings: Conditions, least: int, killers: bool, folder: Path
 ) -> list[subprocess.Popen[str]]:
     producers = []
     for number in range(PRODUCERS):
@@ -231,7 +271,7 @@ def start_producers(
         assert producer.stdin is not None
         json.dump(
             {
-                "address": address_of(lab),
+                "address": surroundings.producers,
                 "name": f"producer-{number}",
                 "least": least,
                 "keyed": number == 0,
@@ -245,11 +285,11 @@ def start_producers(
     return producers
 
 
-def carry_out(lab: Lab, plan: Plan, consumers: Consumers) -> Outcome:
+def carry_out(lab: Lab, plan: Plan, consumers: Consumers, surroundings: Conditions) -> Outcome:
     """Start one life after another and end it as planned; kill the server in between.
 
-    A life that a message ended early begins again, so that each ends as planned. Of lives
-    with the same name, one runs at a time.
+    A life that a message or the surroundings ended early begins again, so that each ends as
+    planned. Of lives with the same name, one runs at a time.
     """
     outcome = Outcome()
     waiting = list(plan.lives)
@@ -261,16 +301,18 @@ def carry_out(lab: Lab, plan: Plan, consumers: Consumers) -> Outcome:
 
     def one_step() -> bool:
         nonlocal running
+        surroundings.go_on()
         alive = []
         for life, worker in running:
             if life.crash is None and worker.count("delivered") >= life.after:
                 worker.kill()
             if not worker.ended:
                 alive.append((life, worker))
-            elif consumers.was_killed_by_a_message(worker):
+            elif consumers.was_killed_by_a_message(worker) or surroundings.ended(worker):
                 waiting.insert(0, life)
             else:
-                outcome.kills += worker.died
+                worker.wait_end()  # raises, if it ended with an error of its own
+                outcome.kills += 1
         running = alive
         while len(running) < CONSUMERS and (life := next_life()):
             waiting.remove(life)
@@ -356,6 +398,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--server-kills", type=int, default=20)
     parser.add_argument("--killers", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--faults", choices=["network", "refusals"])
     given = parser.parse_args()
     print(f"seed {given.seed}: {given.kills} consumer and {given.server_kills} server kills")
     began = time.monotonic()

@@ -8,7 +8,7 @@ from threading import Lock, Thread
 from time import monotonic
 
 from consumers import NewConsumer, rows, running
-from network import Proxy
+from network import Fault, Proxy, at
 from redis import Redis
 
 from redisflow_lab import Delivery, Event, Kind, Message
@@ -59,7 +59,7 @@ def test_each_dead_letters_every_good_message_is_handled_and_stop_ends_all(
             with lock:
                 dead_lettered_by[event.consumer] += 1
 
-    with Proxy(b"", lab, delay_s=0.01) as proxy:
+    with Proxy(lab, at(b"", Fault(delay_s=0.01))) as proxy:
         near = [consumer(f"near-{number}", on_event=on_event) for number in range(3)]
         far = consumer("far", redis=proxy.client, on_event=on_event)
         with running(*near, far, handler=handle) as stop:

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import redis
 from consumers import NewConsumer, Publish, all_at_once, running
-from network import Proxy, address_of, client_losing_answers_to
+from network import Fault, Proxy, address_of, at, client_losing_answers_to
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
@@ -189,7 +189,7 @@ def test_an_outage_of_the_server_of_the_effect_uses_up_no_delivery(
 
     alice = consumer(max_deliveries=1, on_event=on_event)
     effects = lab.key("effects")
-    with Proxy(b"WATCH", lab, times=3) as proxy:
+    with Proxy(lab, at(b"WATCH", Fault(), times=3)) as proxy:
         proxy.client.set_retry(Retry(NoBackoff(), 0))
         handle = handle_once(counting(effects), proxy.client, lab.key("effects:done"))
         with running(alice, handler=handle):

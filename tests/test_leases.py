@@ -7,7 +7,7 @@ import pytest
 from consumers import NewConsumer, Publish, numbered, rows, running
 from handlers import collect_into, decline, take_s
 from idle import deliver_to, make_idle
-from network import Proxy
+from network import Fault, Proxy, at
 
 from redisflow_lab import Delivery, Event, Kind
 from redisflow_lab.lab import Lab
@@ -114,7 +114,7 @@ def test_an_entry_whose_delivery_is_reported_late_may_be_another_consumers_by_th
     bob = consumer("bob", **options)
     publish("0")
     handled: list[str] = []
-    with Proxy(b"\r\n>\r\n", lab, delay_s=0.8, times=1) as proxy:
+    with Proxy(lab, at(b"\r\n>\r\n", Fault(delay_s=0.8), times=1)) as proxy:
         alice = consumer("alice", redis=proxy.client, **options)
         with ThreadPoolExecutor() as threads:
             reading = threads.submit(alice.read_new, collect_into(handled))
@@ -134,7 +134,7 @@ def test_an_entry_whose_redelivery_is_reported_late_may_be_another_consumers_by_
     deliver_to(lab, stream, "alice", 1)
     make_idle(lab, stream, *ids)
     handled: list[str] = []
-    with Proxy(b"EVAL", lab, delay_s=0.8, times=1) as proxy:
+    with Proxy(lab, at(b"EVAL", Fault(delay_s=0.8), times=1)) as proxy:
         alice = consumer("alice", redis=proxy.client, **options)
         with ThreadPoolExecutor() as threads:
             redelivering = threads.submit(getattr(alice, step), collect_into(handled))
@@ -156,7 +156,7 @@ def test_without_scripts_a_late_renewal_takes_nothing_back(
     )
     kept: list[bool] = []
     # The script that is refused first has this word in it as well.
-    with Proxy(b"\r\nXPENDING\r\n", own_lab, delay_s=0.3, times=1) as proxy:
+    with Proxy(own_lab, at(b"\r\nXPENDING\r\n", Fault(delay_s=0.3), times=1)) as proxy:
         settings = proxy.client.connection_pool.connection_kwargs
         settings.update(username="service", password="pw")
         alice = consumer("alice", redis=proxy.client)
@@ -186,7 +186,7 @@ def test_a_heartbeat_that_loses_the_connection_is_no_failure_of_the_message(
         handled.add(delivery.message.content)
 
     prefetch = b"COUNT\r\n$1\r\n2\r\n$7\r\nSTREAMS"
-    with Proxy(prefetch, lab, times=3) as proxy:
+    with Proxy(lab, at(prefetch, Fault(), times=3)) as proxy:
         alice = consumer(
             "alice", redis=proxy.client, batch=4, ack_every=4, on_event=events.append
         )

@@ -7,7 +7,7 @@ import pytest
 from consumers import NewConsumer, Publish, numbered, rows, running
 from handlers import collect_into, collect_until, decline, decline_only
 from idle import deliver_to
-from network import Proxy, address_of
+from network import Fault, Proxy, address_of, at
 from redis import Redis
 
 from redisflow_lab import Delivery, TransientError
@@ -124,7 +124,7 @@ def test_what_an_outage_has_interrupted_can_be_claimed_at_once(
     publish(*numbered(10))
     handled: list[str] = []
     stop = StopEvent()
-    with Proxy(b"XACK", lab, times=1) as proxy:
+    with Proxy(lab, at(b"XACK", Fault(), times=1)) as proxy:
         alice = consumer("alice", redis=proxy.client)
 
         def handle(delivery: Delivery) -> None:
