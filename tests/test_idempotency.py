@@ -70,6 +70,25 @@ def test_an_effect_that_the_server_refused_is_tried_again(lab: Lab, stream: str)
     assert lab.redis.get(stream) == b"1"
 
 
+@pytest.mark.parametrize("position", range(3))
+def test_each_command_of_an_effect_may_be_refused_and_all_are_carried_out_later(
+    lab: Lab, stream: str, position: int
+) -> None:
+    names = [f"{stream}:{number}" for number in range(3)]
+
+    def effect(pipeline: Pipeline, _: Delivery) -> None:
+        for name in names:
+            pipeline.hset(name, "order", "1-0")
+
+    lab.redis.set(names[position], "text")
+    handle = handle_once(effect, lab.redis, f"{stream}:done")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        handle(delivery("1-0"))
+    lab.redis.delete(names[position])
+    handle(delivery("1-0"))
+    assert [lab.redis.hget(name, "order") for name in names] == [b"1-0"] * 3
+
+
 @pytest.mark.parametrize("command", [b"EXISTS", b"EXEC"], ids=["asking", "writing"])
 def test_a_reply_that_is_lost_once_is_no_failure(lab: Lab, stream: str, command: bytes) -> None:
     with client_losing_answers_to(command, lab, times=1) as client:

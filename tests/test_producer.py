@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from consumers import all_at_once
 from network import address_of, client_losing_answers_to
 from redis import Redis
 
@@ -35,6 +36,24 @@ def test_many_batches_keep_the_order_and_the_ids(lab: Lab, stream: str) -> None:
     ids = RedisStreamProducer(lab.redis, stream).publish_many(some(1_001), batch_size=7)
     assert [found.decode() for found, _ in lab.redis.xrange(stream)] == ids
     assert stored(lab.redis, stream) == [f"order {number}" for number in range(1_001)]
+
+
+def test_several_threads_may_share_a_producer(lab: Lab, stream: str) -> None:
+    producer = RedisStreamProducer(lab.redis, stream)
+
+    def publish() -> list[str]:
+        one_by_one = [producer.publish(message) for message in some(50)]
+        with_keys = [producer.publish(message, key=message.content) for message in some(50)]
+        return [*one_by_one, *producer.publish_many(some(500), batch_size=20), *with_keys]
+
+    of_threads = all_at_once([publish] * 8)
+    assert len({entry_id for ids in of_threads for entry_id in ids}) == 8 * 550 + 50
+    assert lab.redis.xlen(stream) == 8 * 550 + 50
+    for ids in of_threads:
+        batched = [
+            Message.from_fields(lab.redis.xrange(stream, id_, id_)[0][1]) for id_ in ids[50:550]
+        ]
+        assert [message.content for message in batched] == [m.content for m in some(500)]
 
 
 def test_at_most_two_batches_are_taken_before_they_are_written(lab: Lab, stream: str) -> None:
