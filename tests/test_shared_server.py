@@ -20,6 +20,7 @@ from redisflow_lab.lab import Lab
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
 from redisflow_lab.lab.server.ports import pick_port
+from redisflow_lab.lab.views.missing import NoSuchGroupError
 from redisflow_lab.lab.waiting import wait_until
 from tools.matrix.shared_server import all_keys, populate
 
@@ -78,6 +79,28 @@ def test_the_lab_works_for_a_user_restricted_to_its_prefix_and_leaves_nothing_be
     assert all(key.startswith(guest.key("").encode()) for key in ours)
     guest.close()
     assert all_keys(host.redis) == before
+
+
+def test_the_lab_takes_a_name_with_or_without_the_prefix(host: Lab, open_lab_at) -> None:
+    guest = open_lab_at(url_of(host))
+    orders = guest.key("orders")
+    RedisStreamProducer(guest.redis, orders).publish_many([Message("web", "a")] * 3)
+    with pytest.raises(NoSuchGroupError, match="on the stream 'orders'"):
+        guest.consumers()
+    guest.redis.xgroup_create(orders, "billing", id="0")
+    with guest.change(), guest.watch() as watch:
+        worker = guest.worker("alice", lambda _: None)
+        worker.wait_for("acked", 3)
+        wait_until(lambda: len(watch.samples) > 1, "two samples are taken")
+    again = guest.worker("alice", lambda _: None, stream=orders)  # it is the same stream
+    assert worker.ended
+    again.stop()
+    assert guest.key(orders) == orders
+    for look in (guest.stream, guest.groups, guest.consumers, guest.pending):
+        assert look().equals(look("orders"))
+        assert look().equals(look(orders))
+    assert len(guest.dead_letters()) == 0
+    assert guest.stream()["length"].tolist() == [3]
 
 
 def test_each_lab_deletes_its_own_keys_only(host: Lab, open_lab_at) -> None:

@@ -113,8 +113,13 @@ class Lab:
         return self.server.url
 
     def key(self, name: str) -> str:
-        """The key to use for `name`: with the lab's prefix on a shared server, else `name`."""
-        return self.server.prefix + name
+        """The key to use for `name`: with the lab's prefix on a shared server, else `name`.
+
+        A name that has the prefix already is left as it is. All methods of the lab take a
+        stream by either name; the commands of `redis` need the key.
+        """
+        prefix = self.server.prefix
+        return name if name.startswith(prefix) else prefix + name
 
     def worker(
         self,
@@ -145,6 +150,7 @@ class Lab:
         after:   crash when that point is reached for the `after`th time
         batch, ack_every, min_idle_ms, max_deliveries: see `RedisStreamConsumer`
         """
+        stream = self.key(stream)
         earlier = [
             worker
             for worker in self._workers
@@ -186,25 +192,25 @@ class Lab:
 
     def stream(self, stream: str = "orders") -> Table:
         """XINFO STREAM as a table; see `tables.stream_table` for its columns."""
-        return stream_table(self.redis, stream)
+        return stream_table(self.redis, self.key(stream))
 
     def groups(self, stream: str = "orders") -> Table:
         """XINFO GROUPS as a table; see `tables.groups_table` for its columns."""
-        return groups_table(self.redis, stream)
+        return groups_table(self.redis, self.key(stream))
 
     def consumers(self, stream: str = "orders", group: str = "billing") -> Table:
         """XINFO CONSUMERS as a table; see `tables.consumers_table` for its columns."""
-        return consumers_table(self.redis, stream, group)
+        return consumers_table(self.redis, self.key(stream), group)
 
     def pending(
         self, stream: str = "orders", group: str = "billing", *, most: int | None = None
     ) -> Table:
         """XPENDING as a table, or the `most` oldest entries; see `tables.pending_table`."""
-        return pending_table(self.redis, stream, group, most=most)
+        return pending_table(self.redis, self.key(stream), group, most=most)
 
     def dead_letters(self, stream: str = "orders") -> Table:
         """The dead letters of a stream; see `tables.dead_letters_table` for the columns."""
-        return dead_letters_table(self.redis, stream)
+        return dead_letters_table(self.redis, self.key(stream))
 
     def watch(self, stream: str = "orders") -> AbstractContextManager[Watch]:
         """Show tables and a lag plot of a stream, updated in place while the block runs.
@@ -212,7 +218,7 @@ class Lab:
         `with lab.watch("orders") as watch: ...` Afterwards, `watch.samples` is a DataFrame of
         what was measured and `watch.plot()` the final plot.
         """
-        return watch_stream(self.server.connect(), stream)
+        return watch_stream(self.server.connect(), self.key(stream))
 
     @contextmanager
     def change(self, stream: str = "orders", group: str = "billing") -> Iterator[Table]:
@@ -223,6 +229,7 @@ class Lab:
         now, change (empty if the values are not numbers). lag is "unknown" where it is not
         known. Raises NoSuchStreamError and NoSuchGroupError.
         """
+        stream = self.key(stream)
         table = Table(columns=["measure", "was", "now", "change"])
         table.attrs["caption"] = (
             f"what changed for {printable(group)} on {printable(without_prefix(stream))}"

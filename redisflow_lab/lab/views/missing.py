@@ -7,6 +7,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.prefix import without_prefix
 
 
 class NoSuchStreamError(ResponseError):
@@ -30,21 +31,19 @@ def explaining_missing(redis: Redis, stream: str, group: str | None = None) -> I
     try:
         yield
     except ResponseError:
-        kind = _text(redis.type(stream))
+        kind, name = _text(redis.type(stream)), printable(without_prefix(stream))
         if kind == "none":
             raise NoSuchStreamError(
-                f"no stream '{printable(stream)}': publish a message to it, or create a "
-                "group on it, first"
+                f"no stream '{name}': publish a message to it, or create a group on it, first"
             ) from None
         if kind != "stream":
             raise NotAStreamError(
-                f"'{printable(stream)}' is a {kind} and not a stream: check the name, or "
-                "delete that key"
+                f"'{name}' is a {kind} and not a stream: check the name, or delete that key"
             ) from None
         if group is not None and group not in _groups(redis, stream):
             raise NoSuchGroupError(
-                f"no group '{printable(group)}' on the stream '{printable(stream)}': start a "
-                "consumer of it, or create it with XGROUP CREATE, first"
+                f"no group '{printable(group)}' on the stream '{name}': start a consumer of "
+                "it, or create it with XGROUP CREATE, first"
             ) from None
         raise
 
