@@ -4,6 +4,7 @@
 - `server`      finds or starts a Redis: yours, on PATH, bundled or in Docker
 - `workers`     consumers in their own processes, which crash at a chosen point
 - `views`       tables, plots and the live view
+- `workshop`    exercises, checked by the state of the server
 - `schema`      compares two versions of a protobuf message
 - `chapters`    reads what a notebook needs of its server
 - `process`, `lifeline`, `waiting`, `prefix`, `text`: child processes and how they notice the

@@ -181,6 +181,13 @@ class Lab:
         self._workers.append(worker)
         return worker
 
+    def kill_workers(self, stream: str = "orders") -> None:
+        """Kill the workers that are still running on this stream."""
+        key = self.key(stream)
+        for worker in self._workers:
+            if worker.consumer[0] == key:
+                worker.kill()
+
     def wait_until(
         self, state: Callable[[], object], what: str = "the state", *, timeout_s: float = 10.0
     ) -> None:

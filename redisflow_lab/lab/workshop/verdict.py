@@ -1,0 +1,62 @@
+"""How the answer to a check, a hint or a solution is shown."""
+
+from dataclasses import dataclass
+from enum import Enum
+from html import escape
+from textwrap import fill, indent
+
+
+class Outcome(Enum):
+    """What a check found. The value is the sign before it, so that colour is not needed."""
+
+    PASSED = "✓"
+    FAILED = "✗"
+    NOT_ATTEMPTED = "○"
+    ERROR = "!"
+    NOTE = "→"
+
+    @property
+    def title(self) -> str:
+        return {"FAILED": "Not yet", "NOT_ATTEMPTED": "Nothing done yet", "NOTE": ""}.get(
+            self.name, self.name.capitalize()
+        )
+
+
+_WIDTH = 76  # characters of a line in print
+_COLOURS = {Outcome.PASSED: "#1a7f37", Outcome.FAILED: "#9a6700", Outcome.ERROR: "#b3261e"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Shown as a calm box in JupyterLab, and as text elsewhere.
+
+    outcome: what was found
+    text:    what to know, in plain lines
+    code:    shown as code below it; may be empty
+    """
+
+    outcome: Outcome
+    text: str
+    code: str = ""
+
+    def __repr__(self) -> str:
+        head = wrapped(f"{self.outcome.value} {self._headline()}")
+        return f"{head}\n\n{indent(self.code, '    ')}" if self.code else head
+
+    def _repr_html_(self) -> str:
+        colour = _COLOURS.get(self.outcome, "#6e7781")
+        code = f"<pre>{escape(self.code)}</pre>" if self.code else ""
+        text = escape(self._headline()).replace("\n", "<br>")
+        return (
+            f'<div role="status" style="border-left:4px solid {colour};padding:.3em .8em;'
+            f'margin:.4em 0">{self.outcome.value} {text}{code}</div>'
+        )
+
+    def _headline(self) -> str:
+        title = self.outcome.title
+        return f"{title}. {self.text}".strip() if title else self.text
+
+
+def wrapped(text: str) -> str:
+    """The text in lines that a printed page is wide enough for."""
+    return "\n".join(fill(line, _WIDTH) for line in text.splitlines())
