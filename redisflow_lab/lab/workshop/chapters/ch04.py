@@ -1,7 +1,26 @@
-"""Exercises of chapter 04: crash before the acknowledgement."""
+"""Exercises and predictions of chapter 04: crash before the acknowledgement."""
 
 from redisflow_lab.lab.workshop.exercise import Exercise, NotYetError, expect
 from redisflow_lab.lab.workshop.scene import Scene
+
+PREDICTIONS = {
+    "04-invoices": (
+        "Five orders were delivered, and two are acknowledged: neither is the number of "
+        "invoices. The handler ran three times before the crash."
+    ),
+    "04-pending": (
+        "Pending is what was delivered and is not acknowledged, billed or not. The third order "
+        "is billed and pending, and the last two were delivered with the first."
+    ),
+    "04-bob": (
+        "Many people expect the group to notice that alice died. Redis keeps no connection "
+        "between the name of a consumer and a process: the orders are still alice's."
+    ),
+    "04-shipped": (
+        "The acknowledgement says that the order is done, and Redis believes it. Nothing is "
+        "left that could be delivered again."
+    ),
+}
 
 
 class AfterDelivery(Exercise):
