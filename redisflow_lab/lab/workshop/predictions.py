@@ -30,7 +30,7 @@ class Predictions:
         value: a number, a text, or a list of them; `...` is nothing yet
         """
         _check_name(name)
-        if value is ...:
+        if value is ... or (isinstance(value, list | tuple) and ... in value):
             print("Put what you expect in the place of the dots, and run this cell again.")
         elif problem := _problem_of(value):
             print(f"This was not noted: {problem}. Predict a number, or a short text.")
