@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message as ProtobufMessage
 
+from redisflow_lab._internal.user_code import check_finished
 from redisflow_lab.message import Message, serialize
 
 T = TypeVar("T")
@@ -27,6 +28,33 @@ class Codec(Generic[T]):
 
 MESSAGE_CODEC = Codec(serialize, Message.from_bytes)
 """The default: a `Message` as a serialized StreamMessage."""
+
+
+def check_codec(codec: object) -> None:
+    """Raise TypeError if it is no `Codec`."""
+    if not isinstance(codec, Codec):
+        raise TypeError(
+            f"codec must be a Codec, not {codec!r:.80}: use Codec(encode, decode), or "
+            "protobuf_codec for a protobuf message type"
+        )
+
+
+def encoder_of(codec: Codec[T]) -> Callable[[T], bytes]:
+    """Its `encode`, which then raises TypeError for a result that is not bytes."""
+    if codec is MESSAGE_CODEC:
+        return codec.encode
+
+    def encode(message: T) -> bytes:
+        data = codec.encode(message)
+        if not isinstance(data, bytes):
+            check_finished("encode", data)
+            raise TypeError(
+                f"encode of the codec must return bytes, not {type(data).__name__}: "
+                f"{data!r:.80}"
+            )
+        return data
+
+    return encode
 
 
 def protobuf_codec(message_type: type[P]) -> Codec[P]:

@@ -12,11 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab._internal.acks import Acks
 from redisflow_lab._internal.backoff import Backoff, transient_reason
-from redisflow_lab._internal.checks import (
-    check_name,
-    check_positive,
-    lease_s,
-)
+from redisflow_lab._internal.checks import check_name, check_positive, lease_s
 from redisflow_lab._internal.claim_sweep import ClaimSweep
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.emitter import Emitter
@@ -26,9 +22,11 @@ from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.prefetch import Prefetch, State
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.processor import Processor
 from redisflow_lab._internal.redelivery import redelivery_batches
-from redisflow_lab.codec import MESSAGE_CODEC, Codec
+from redisflow_lab._internal.user_code import check_hook
+from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import Hook, Kind
 from redisflow_lab.interfaces import Handler
@@ -109,15 +107,17 @@ class RedisStreamConsumer:
         self.stream = check_name("stream", stream)
         self.group = check_name("group", group)
         self.name = check_name("name", f"consumer-{uuid4().hex[:12]}" if name is None else name)
-        self.dead_stream = dead_stream_of(stream, dead_stream)
+        self.dead_stream = dead_stream_of(self.stream, dead_stream)
+        check_hook(on_event)
+        check_codec(codec)
         self._batch = check_positive("batch", batch)
         self._ack_every = check_positive("ack_every", ack_every)
         self._block_ms = check_positive("block_ms", block_ms)
         self._min_idle_ms = check_positive("min_idle_ms", min_idle_ms)
         self._max_deliveries = check_positive("max_deliveries", max_deliveries)
         self._redis = stream_client(redis, block_ms=block_ms)
-        self._emitter = Emitter(stream, group, self.name, on_event)
-        self._group = Group(self._redis, stream, group, self.name)
+        self._emitter = Emitter(self.stream, self.group, self.name, on_event)
+        self._group = Group(self._redis, self.stream, self.group, self.name)
         self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
         self._acks = Acks(self._group, self._emitter)
         self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
@@ -152,7 +152,8 @@ class RedisStreamConsumer:
         self._group.register()
         if created:
             self._last_processed = START
-            log.info("created group %s on %s, from the first entry", self.group, self.stream)
+            names = map(printable, (self.group, self.stream))
+            log.info("created group %s on %s, from the first entry", *names)
         return created
 
     def replay_pending(
@@ -238,6 +239,7 @@ class RedisStreamConsumer:
         last delivery is not counted: restarts do not use up deliveries. Returns whether the
         name was removed.
         """
+        self._processor.check_is_idle()
         self._acks.flush()
         self._prefetch.collect()
         known = {entry.id: entry for entry in self._in_flight.unfinished()}
@@ -266,7 +268,8 @@ class RedisStreamConsumer:
         """
         check_positive("idle_ms", idle_ms)
         idle = self._group.idle_consumers(idle_ms)
-        return [name for name in idle if self._group.remove_consumer(name)]
+        removed = [name for name in idle if self._group.remove_consumer(name)]
+        return [name.decode(errors="backslashreplace") for name in removed]
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
         """Replay, then claim and read new messages, until `stop` is set; then leave.
@@ -277,7 +280,7 @@ class RedisStreamConsumer:
         such as a refused password or certificate, are raised.
         """
         self._processor.check(handler)
-        backoff = Backoff(log, f"{self.name} of {self.group} on {self.stream}")
+        backoff = Backoff(log, self._emitter.who)
         self._last_processed = START
         self._forget_in_flight()  # of a run that was interrupted
         while not stop.is_set():
@@ -297,7 +300,8 @@ class RedisStreamConsumer:
         except RedisError as error:
             if transient_reason(error) is None:
                 raise
-            log.warning("%s could not deregister at shutdown: %s", self.name, error)
+            names = map(printable, (self.name, str(error)))
+            log.warning("%s could not deregister at shutdown: %s", *names)
 
     def _redeliver(
         self, pending: Sequence[Pending], since: float, handler: Handler, stop: ThreadEvent

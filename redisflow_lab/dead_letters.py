@@ -16,9 +16,11 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from redisflow_lab._internal.checks import check_entry_id, check_name
 from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.group import LAST
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
-from redisflow_lab.codec import MESSAGE_CODEC, Codec
+from redisflow_lab._internal.user_code import check_finished
+from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
 from redisflow_lab.message import FIELD
 
 RawEntry = tuple[bytes, list[bytes]]
@@ -154,9 +156,10 @@ class DeadLetters:
         codec: Codec[Any] = MESSAGE_CODEC,
     ) -> None:
         self.stream = check_name("stream", stream)
-        self.dead_stream = dead_stream_of(stream, dead_stream)
+        self.dead_stream = dead_stream_of(self.stream, dead_stream)
         self._redis = stream_client(redis)
-        self._codec = codec
+        check_codec(codec)
+        self._encode = encoder_of(codec)
 
     def __len__(self) -> int:
         return int(self._redis.xlen(self.dead_stream))
@@ -166,8 +169,8 @@ class DeadLetters:
 
         An entry that another program has written there is logged and left out.
         """
-        after = b"-"
-        while page := self._range(after, b"+", _PAGE):
+        after, last = b"-", b""
+        while last != LAST and (page := self._range(after, b"+", _PAGE)):
             for entry in page:
                 try:
                     letter = _parsed(entry)
@@ -175,7 +178,8 @@ class DeadLetters:
                     log.warning("%s: %s", printable(self.dead_stream), error)
                 else:
                     yield letter
-            after = b"(" + page[-1][0]
+            last = page[-1][0]
+            after = b"(" + last
 
     def __getitem__(self, letter_id: str) -> DeadLetter:
         """The dead letter with this id.
@@ -186,8 +190,8 @@ class DeadLetters:
         found = self._range(letter_id, letter_id, 1)
         if not found:
             raise KeyError(
-                f"no dead letter {letter_id} in {self.dead_stream}: it was never there, or it "
-                "was redriven already"
+                f"no dead letter {letter_id} in {printable(self.dead_stream)}: it was never "
+                "there, or it was redriven already"
             )
         return _parsed(found[0])
 
@@ -206,14 +210,21 @@ class DeadLetters:
         (Where scripts are refused, in two commands: after a crash it may be in both.)
 
         Before anything is written, it raises KeyError for an id that is not here, ValueError
-        for text that is no entry id and for a trimmed dead letter without `repair`, and
-        whatever `repair` raises.
+        for text that is no entry id, for a trimmed dead letter without `repair` and for one
+        of another stream, TypeError if `repair` makes no message, and whatever it raises.
 
         Each new entry is delivered to every group of the stream, also to those that have
         handled the original: their handlers should be idempotent.
         """
         letters = [self[letter_id] for letter_id in dict.fromkeys(letter_ids)]
-        fields = [_fields_to_redrive(letter, repair, self._codec) for letter in letters]
+        for letter in letters:
+            if letter.stream != self.stream:
+                raise ValueError(
+                    f"dead letter {letter.letter_id} is of the stream "
+                    f"'{printable(letter.stream)}', and this is '{printable(self.stream)}'. "
+                    "Redrive it with DeadLetters of its own stream"
+                )
+        fields = [_fields_to_redrive(letter, repair, self._encode) for letter in letters]
         return list(map(self._redrive_one, letters, fields))
 
     def _redrive_one(self, letter: DeadLetter, fields: list[bytes]) -> str:
@@ -298,7 +309,7 @@ def _parsed(entry: RawEntry) -> DeadLetter:
             at=datetime.fromisoformat(reasons["dead:at"]).astimezone(UTC),
             fields=tuple(pairs[:-8]),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
             f"entry {letter_id.decode()} is not a dead letter, so another program may have "
@@ -307,11 +318,19 @@ def _parsed(entry: RawEntry) -> DeadLetter:
 
 
 def _fields_to_redrive(
-    letter: DeadLetter, repair: Callable[[DeadLetter], Any] | None, codec: Codec[Any]
+    letter: DeadLetter,
+    repair: Callable[[DeadLetter], Any] | None,
+    encode: Callable[[Any], bytes],
 ) -> list[bytes]:
     if repair is not None:
         others = [part for pair in letter.fields if pair[0] != FIELD for part in pair]
-        return [FIELD, codec.encode(repair(letter)), *others]
+        message = repair(letter)
+        check_finished("repair", message)
+        if message is None:
+            raise TypeError(
+                "repair returned None; expected a Message, or what the codec encodes"
+            )
+        return [FIELD, encode(message), *others]
     if not letter.fields:
         raise ValueError(
             f"dead letter {letter.letter_id} has no data ({letter.error}), so there is nothing "

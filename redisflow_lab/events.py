@@ -77,10 +77,12 @@ def log_event(event: Event) -> None:
     record = log.makeRecord(
         log.name, level, __file__, 0, "%s %s of %s for %s/%s, delivery %d%s",
         (event.kind, event.entry_id, stream, group, consumer, event.deliveries, error),
-        (type(exception), exception, exception.__traceback__) if exception else None,
+        (type(exception), exception, exception.__traceback__)
+        if exception is not None
+        else None,
         "log_event", extra,
     )  # fmt: skip
-    if exception:
+    if exception is not None:
         record.exc_text = printable_traceback(
             exception
         )  # a Formatter takes this if it is there

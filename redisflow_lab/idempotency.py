@@ -1,5 +1,6 @@
 """Idempotent effects: once per key, although a message may be delivered more than once."""
 
+import re
 from collections.abc import Callable
 
 from redis import Redis
@@ -7,7 +8,8 @@ from redis.client import Pipeline
 from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
 
 from redisflow_lab._internal.backoff import transient_reason
-from redisflow_lab._internal.checks import check_name, check_positive, name_part
+from redisflow_lab._internal.checks import check_client, check_name, check_positive, name_part
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.user_code import check_finished
 from redisflow_lab.interfaces import Delivery, Handler, TransientError
 
@@ -62,7 +64,8 @@ def handle_once(
     """
     if not callable(effect):
         raise TypeError(f"effect must be callable, not {type(effect).__name__}: {effect!r}")
-    check_name("scope", scope)
+    check_client(redis)
+    scope = check_name("scope", scope)
     check_positive("remember_s", remember_s)
 
     def handle(delivery: Delivery) -> None:
@@ -80,12 +83,17 @@ def handle_once(
             while True:
                 pipeline.watch(mark)
                 try:
-                    if pipeline.exists(mark):
+                    if _is_mark(mark, pipeline.get(mark)):
                         return
                 except WatchError:
                     continue  # redis-py raises it also for a connection that breaks here
                 pipeline.multi()
                 check_finished("effect", effect(pipeline, delivery))
+                if not pipeline.explicit_transaction:
+                    raise TypeError(
+                        "effect has executed, reset or discarded the pipeline; it must only "
+                        "queue commands, which happen together with the mark"
+                    )
                 pipeline.set(mark, delivery.entry_id, ex=remember_s)
                 try:
                     replies = pipeline.execute(raise_on_error=False)
@@ -100,6 +108,19 @@ def handle_once(
             raise refused[0]
 
     return handle
+
+
+def _is_mark(name: str, value: object) -> bool:
+    """Whether the effect has happened. Raises ValueError if the key holds something else."""
+    if value is None:
+        return False
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if re.fullmatch(r"\d+-\d+", text):
+        return True
+    raise ValueError(
+        f"the key '{printable(name)}' holds no mark of handle_once, but "
+        f"'{printable(text, 40)}'. Choose a scope that no other keys begin with"
+    )
 
 
 def _explained(error: ResponseError) -> ResponseError:

@@ -16,9 +16,9 @@ from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
-from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
+from redisflow_lab._internal.scripts import MOST_ARGUMENTS, ScriptRefusedError, run_script
 from redisflow_lab._internal.wire import CommandPipe
-from redisflow_lab.codec import MESSAGE_CODEC, Codec
+from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
 from redisflow_lab.message import FIELD, Message
 
 log = logging.getLogger(__name__)
@@ -35,18 +35,19 @@ REMEMBER_S = 24 * 3_600
 _ADD_ONCE = """
 local function added()
   local info, of = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
+  if info['err'] and not string.find(info['err'], 'no such key') then error(info['err']) end
   for i = 1, #info, 2 do of[info[i]] = info[i + 1] end
   return of['entries-added'] or 0, of['length'] or 0
 end
 local mark = redis.call('GET', KEYS[2])
+local now_added, length = added()  -- before anything is written: it may be refused
 if mark then
   local id, then_added = string.match(mark, '^(%S+) (%d+)$')
-  local now_added, length = added()
   local found = #redis.call('XRANGE', KEYS[1], id, id) > 0
   if now_added >= tonumber(then_added) and (found or now_added > length) then return id end
 end
 local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
-redis.call('SET', KEYS[2], id .. ' ' .. added(), 'EX', ARGV[1])
+redis.call('SET', KEYS[2], id .. ' ' .. string.format('%d', now_added + 1), 'EX', ARGV[1])
 return id
 """
 
@@ -78,10 +79,11 @@ class RedisStreamProducer:
     ) -> None:
         self.stream = check_name("stream", stream)
         self._redis = stream_client(redis)
-        self._encode = codec.encode
+        check_codec(codec)
+        self._encode = encoder_of(codec)
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
-        self._xadd = ("XADD", stream, *trim, "*", FIELD)
+        self._xadd = ("XADD", self.stream, *trim, "*", FIELD)
 
     def publish(
         self,
@@ -97,7 +99,7 @@ class RedisStreamProducer:
         key:         an idempotency key that identifies this message, such as the order number
                      (default: None). Publishing again with the same key and the same
                      `message.producer` (if it has one) writes nothing and returns the id of
-                     the first entry, for one day, unless the stream was deleted. Each key
+                     the first entry, for one day, while the stream exists. Each key
                      takes about 120 bytes of the server's memory. A server that may evict
                      keys (`maxmemory-policy` other than `noeviction`) may forget it before
         fields:      other fields of the entry, such as a trace id, which a consumer finds in
@@ -110,7 +112,7 @@ class RedisStreamProducer:
         if key is None:
             reply = self._redis.execute_command(*self._xadd, *values)
         else:
-            check_name("key", key)
+            key = check_name("key", key)
             producer = message.producer if isinstance(message, Message) else ""
             reply = self._retried(
                 lambda: self._add_once(producer, key, values), key, retry_for_s
@@ -183,6 +185,11 @@ class RedisStreamProducer:
                 return reply
 
     def _add_once(self, producer: str, key: str, values: list[str | bytes]) -> Any:
+        if len(values) > MOST_ARGUMENTS - 10:
+            raise ValueError(
+                f"an entry of {len(values) // 2:,} fields cannot be written with a key: a "
+                f"script takes {MOST_ARGUMENTS:,} arguments. Put them into the message"
+            )
         mark = ":".join([self.stream, "published", name_part(producer), name_part(key)])
         try:
             return run_script(
@@ -192,7 +199,7 @@ class RedisStreamProducer:
         except ScriptRefusedError as error:
             raise NoPermissionError(
                 f"publish with a key runs a script, and this user may not: {error}. Allow it "
-                "EVAL, GET, SET and XADD, or publish without a key"
+                "EVAL, GET, SET, XADD, XRANGE and XINFO STREAM, or publish without a key"
             ) from None
 
 

@@ -97,8 +97,12 @@ def test_the_lab_takes_a_name_with_or_without_the_prefix(host: Lab, open_lab_at)
     again.stop()
     assert guest.key(orders) == orders
     for look in (guest.stream, guest.groups, guest.consumers, guest.pending):
-        assert look().equals(look("orders"))
-        assert look().equals(look(orders))
+        by_default, short, whole = (
+            table.drop(columns=["idle_ms", "inactive_ms"], errors="ignore")
+            for table in (look(), look("orders"), look(orders))
+        )
+        assert by_default.equals(short)
+        assert by_default.equals(whole)
     assert len(guest.dead_letters()) == 0
     assert guest.stream()["length"].tolist() == [3]
 

@@ -18,6 +18,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tls import TlsError, refuses_certificate
 
 _FIRST_S, _LONGEST_S = 0.05, 2.0
@@ -98,7 +99,8 @@ class Backoff:
     def next_wait_s(self, reason: str, error: object) -> float:
         """How long to wait before the next try, in seconds."""
         if reason != self._reason:
-            self._log.warning("%s: %s, retrying: %s", self._who, reason, error)
+            text = printable(str(error), 1_000)
+            self._log.warning("%s: %s, retrying: %s", self._who, reason, text)
         self._reason = reason
         wait_s = self._backoff.compute(min(self._tries, _MOST_DOUBLINGS))
         self._tries += 1

@@ -6,6 +6,8 @@ from redis import Redis, RedisCluster
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
+_MOST = 2**31 - 1
+"""Of any count and any time: 24 days in ms, 68 years in s. Servers and sockets refuse more."""
 _MAKE_A_CLIENT = "Make a client with redis.Redis.from_url(...)"
 _USE_A_NODE = (
     "A stream is on one node of a cluster. Give a client of that node, "
@@ -43,7 +45,7 @@ def check_name(what: str, value: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{what} has no UTF-8 form at character {error.start}") from None
-    return value
+    return str.__str__(value)  # a member of a str Enum is formatted as its name
 
 
 def name_part(part: str) -> str:
@@ -64,6 +66,8 @@ def check_positive(what: str, value: int) -> int:
         raise TypeError(f"{what} must be an int, not {type(value).__name__}: {value!r}")
     if value < 1:
         raise ValueError(f"{what} must be at least 1, not {value}")
+    if value > _MOST:
+        raise ValueError(f"{what} must be at most {_MOST:,}, not {value}")
     return value
 
 

@@ -1,10 +1,12 @@
 """The one hook through which everything that happens to an entry passes."""
 
 import logging
+import sys
 import time
 
 from redisflow_lab._internal.entry import Entry
-from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished
+from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished, described
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
 
@@ -23,6 +25,12 @@ class Emitter:
         self._hook_is_failing = False  # its first failure in a row is logged
 
     @property
+    def who(self) -> str:
+        """The consumer in words, for a line of a log."""
+        name, group, stream = map(printable, (self._consumer, self._group, self._stream))
+        return f"{name} of {group} on {stream}"
+
+    @property
     def enabled(self) -> bool:
         """Whether anything would see an event that is no error. Asked once for each batch."""
         return self._hook is not None or event_log.isEnabledFor(logging.DEBUG)
@@ -39,7 +47,12 @@ class Emitter:
             kind, entry.id.decode(), self._stream, self._group, self._consumer,
             time.monotonic(), entry.deliveries, error, exception,
         )  # fmt: skip
-        log_event(event)
+        try:
+            log_event(event)
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:  # of a logging handler, so it is not for the log
+            print(f"a logging handler failed: {described(error)}", file=sys.stderr)
         if self._hook is not None:
             self._call(self._hook, event)
 

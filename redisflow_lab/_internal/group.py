@@ -15,6 +15,8 @@ from redisflow_lab._internal.wire import Command, round_trip
 
 START = b"0-0"
 """An id before every entry, and the cursor with which a scan of the pending list begins."""
+LAST = b"%d-%d" % (2**64 - 1, 2**64 - 1)
+"""The last id that an entry can have."""
 _AFTER_ALL = b"%d-%d" % (2**64 - 1, 2**64 - 2)
 """The last id that something could come after: after the very last one, the server begins
 again with the first."""
@@ -157,6 +159,8 @@ class Group:
 
     def pending_after(self, entry_id: bytes, count: int) -> list[Pending]:
         """XPENDING: what is pending with this consumer and has a later id, oldest first."""
+        if entry_id == LAST:
+            return []  # the server refuses to look beyond
         rows = self._ask(
             "XPENDING", self.stream, self.group, b"(" + entry_id, "+", count, self.consumer
         )
@@ -225,18 +229,18 @@ class Group:
             renewed = [entry_id for reply in replies for entry_id in reply]
         return renewed, trimmed
 
-    def idle_consumers(self, idle_ms: int) -> list[str]:
+    def idle_consumers(self, idle_ms: int) -> list[bytes]:
         """XINFO CONSUMERS: other names with nothing pending that were idle for so long."""
         rows = self._redis.xinfo_consumers(self.stream, self.group)
         return [
-            row["name"].decode()
+            row["name"]
             for row in rows
             if not row["pending"]
             and row["idle"] >= idle_ms
             and row["name"] != self.consumer.encode()
         ]
 
-    def remove_consumer(self, name: str) -> bool:
+    def remove_consumer(self, name: str | bytes) -> bool:
         """XGROUP DELCONSUMER, if nothing is pending under it. True if it was removed.
 
         Where the user may not do this, or run scripts, the name stays: in two commands, an

@@ -1,6 +1,7 @@
 """Keeping other consumers from claiming what this one is working on."""
 
 import time
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -62,7 +63,15 @@ class Lease:
 
     def raise_if_caused(self, error: BaseException | None) -> None:
         """The same, if it is why the handler failed: then that is no failure of the handler."""
-        while error is not None:
+        seen: set[int] = set()  # `raise error from error` is its own cause
+        while error is not None and id(error) not in seen:
             if error is self.broken:
                 self.raise_if_broken()
-            error = error.__cause__ or error.__context__
+            seen.add(id(error))
+            cause = _cause_of(error)
+            error = _context_of(error) if cause is None else cause
+
+
+# As Python has noted them, whatever a class of the user says.
+_slots: Any = vars(BaseException)
+_cause_of, _context_of = (_slots[name].__get__ for name in ("__cause__", "__context__"))

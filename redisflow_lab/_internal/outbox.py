@@ -7,6 +7,7 @@ from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
 from redisflow_lab.events import Kind
 
@@ -72,6 +73,6 @@ class Outbox:
         if refusal != self._refusal:
             log.error(
                 "dead letters cannot be written to %s, so their messages stay pending and the "
-                "write is tried again: %s", self._dead_stream, refusal,
+                "write is tried again: %s", printable(self._dead_stream), printable(refusal),
             )  # fmt: skip
         self._refusal = refusal

@@ -3,6 +3,8 @@
 import traceback
 import unicodedata
 
+from redisflow_lab._internal.user_code import ENDS_THE_PROCESS
+
 _MOST = 200
 """How many characters are shown: a name of several megabytes hides everything beside it."""
 _MOST_OF_A_TRACEBACK = 20_000
@@ -32,10 +34,16 @@ def printable_lines(text: str) -> str:
 
 def printable_traceback(error: BaseException) -> str:
     """The traceback of an exception, in which each message is `printable`."""
+    try:
+        formatted = list(traceback.TracebackException.from_exception(error).format())
+    except ENDS_THE_PROCESS:
+        raise
+    except BaseException:  # of the exception itself: its class is the user's
+        return f"{type(error).__name__} (its traceback cannot be shown)"
     parts = [
         # A frame is indented, and has line breaks of its own.
         part.rstrip("\n") if part.startswith("  ") else printable(part.strip("\n"), 1_000)
-        for part in traceback.TracebackException.from_exception(error).format()
+        for part in formatted
     ]
     return "\n".join(parts)[-_MOST_OF_A_TRACEBACK:]
 

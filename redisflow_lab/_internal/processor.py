@@ -60,7 +60,8 @@ class Processor:
         self._group, self._in_flight, self._lease = group, in_flight, lease
         self._acks, self._outbox, self._emitter = acks, outbox, emitter
         self._heartbeat = lease.heartbeat
-        self._pauses = Backoff(log, f"{group.consumer} of {group.group} on {group.stream}")
+        self._pauses = Backoff(log, emitter.who)
+        self._is_busy = False
         self._checked: object = _NONE_YET
         self._process_id = os.getpid()
         self._ack_every = ack_every
@@ -79,9 +80,19 @@ class Processor:
                 f"{self._process_id}, and this is process {os.getpid()}: two processes with "
                 "one name would handle each other's messages. Make a consumer in each process"
             )
+        self.check_is_idle()
         if handler is not self._checked:
             check_handler(handler)
             self._checked = handler
+
+    def check_is_idle(self) -> None:
+        """Raise RuntimeError in a handler: its consumer is in the middle of a batch."""
+        if self._is_busy:
+            raise RuntimeError(
+                f"the consumer {self._group.consumer!r} was called from its own handler, or "
+                "from another thread, while it handles a batch. Call its steps one after "
+                "another, and set the stop of run to end it"
+            )
 
     def process(self, batch: list[Entry], handler: Handler, stop: ThreadEvent) -> int:
         """Take the current batch of `InFlight` through the handler, in order.
@@ -92,6 +103,7 @@ class Processor:
             for entry in batch:
                 self._emitter.emit(Kind.DELIVERED, entry)
         in_flight, waiting, is_stopped = self._in_flight, self._outbox.waiting, stop.is_set
+        self._is_busy = True
         try:
             if waiting:
                 self._outbox.send()
@@ -112,6 +124,8 @@ class Processor:
             with suppress(RedisError):  # the server may be down; then a replay repeats it
                 self._acks.flush()
             raise
+        finally:
+            self._is_busy = False
         return len(batch)
 
     def dead_letter(self, entry: Entry, reason: Reason, error: str) -> None:
@@ -172,8 +186,11 @@ class Processor:
         try:
             data, others = entry.data()
             message = self._decode(data)
-        except Exception as error:  # the codec may be the user's
-            known = isinstance(error, MessageDecodeError)
+            check_finished("decode", message)
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:  # the codec may be the user's
+            known = type(error) is MessageDecodeError
             text = printable(str(error), 1_000) if known else described(error)
             reason = Reason.UNDECODABLE if entry.fields else Reason.TRIMMED
             self.dead_letter(entry, reason, text)

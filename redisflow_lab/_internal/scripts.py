@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-_MOST_ARGUMENTS = 7_000  # Lua passes on at most 8,000 values: LUAI_MAXCSTACK
+MOST_ARGUMENTS = 7_000  # Lua passes on at most 8,000 values: LUAI_MAXCSTACK
 
 
 class ScriptRefusedError(ResponseError):
@@ -21,7 +21,7 @@ def run_script(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) 
     redis.RedisError as usual, for example when a command of the script fails. What the script
     did before that command stays done. https://redis.io/docs/latest/commands/eval/
     """
-    if len(arguments) > _MOST_ARGUMENTS:
+    if len(arguments) > MOST_ARGUMENTS:
         raise ScriptRefusedError(f"a script cannot take {len(arguments)} arguments")
     try:
         return redis.execute_command("EVAL", script, len(keys), *keys, *arguments)

@@ -1,6 +1,8 @@
 """Calling what the user gave: handlers, effects and hooks, whatever they are and raise."""
 
 import inspect
+import io
+from collections.abc import Iterator
 
 ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What is passed on. Everything else that user code raises, it has failed with; some of it is
@@ -29,15 +31,27 @@ def check_handler(handler: object) -> None:
         ) from None
 
 
+def check_hook(hook: object) -> None:
+    """Raise TypeError if it is neither None nor something that can be called."""
+    if hook is not None and not callable(hook):
+        raise TypeError(f"on_event must be callable, not {type(hook).__name__}: {hook!r}")
+
+
 def check_finished(what: str, result: object) -> None:
     """Raise TypeError if what user code returned is work that is still to be done.
 
-    That is anything awaitable, a generator, and a future.
+    That is anything awaitable, a generator or another iterator, such as `map`, a future, a
+    function that would make one of them, and a list with one of them in it.
     """
+    if isinstance(result, list | tuple | set):
+        for part in result:
+            check_finished(what, part)
+        return
     if not (
         inspect.isawaitable(result)
-        or inspect.isgenerator(result)
+        or (isinstance(result, Iterator) and not isinstance(result, io.IOBase))
         or inspect.isasyncgen(result)
+        or inspect.iscoroutinefunction(result)
         or hasattr(result, "add_done_callback")
     ):
         return
@@ -54,6 +68,8 @@ def described(error: BaseException) -> str:
     """Type and message, in text that every log and every client can encode."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:  # the exception is the user's, and so is its __str__
+    except ENDS_THE_PROCESS:
+        raise
+    except BaseException:  # the exception is the user's, and so is its __str__
         return type(error).__name__
     return text.encode(errors="backslashreplace").decode()
