@@ -1,11 +1,13 @@
 """Names and contents that others wrote are shown escaped and cut, and never change a screen."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import pytest
+from consumers import NewConsumer, Publish
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab import Lab
@@ -105,3 +107,39 @@ def test_the_reply_of_a_server_that_is_named_by_url_is_quoted_with_escapes(
         server.shutdown()
     assert "\x1b" not in str(refused.value)
     assert len(str(refused.value)) < 1_000
+
+
+def with_note(text: str) -> Exception:
+    error = ValueError("a")
+    error.add_note(f"  {text}")
+    return error
+
+
+@pytest.mark.parametrize("in_hook", [True, False], ids=["of a hook", "of a handler"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        ValueError,
+        with_note,
+        lambda text: ExceptionGroup(text, [ValueError(text)]),
+        lambda text: SyntaxError(text, ("a.py", 1, 1, f"  {text}")),
+    ],
+    ids=["an error", "a note", "a group", "source text"],
+)
+def test_a_traceback_forges_no_line_and_changes_no_screen(
+    publish: Publish,
+    consumer: NewConsumer,
+    caplog: pytest.LogCaptureFixture,
+    make: Callable[[str], Exception],
+    in_hook: bool,
+) -> None:
+    publish("0")
+    error = make(f"{CLEAR_SCREEN}\nFORGED line")
+
+    def fail(_: object) -> None:
+        raise error
+
+    consumer(on_event=fail if in_hook else None).read_new((lambda _: None) if in_hook else fail)
+    assert "in fail" in caplog.text
+    assert CLEAR_SCREEN not in caplog.text
+    assert not any(line.startswith("FORGED") for line in caplog.text.splitlines())

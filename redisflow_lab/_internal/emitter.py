@@ -5,7 +5,7 @@ import sys
 import time
 
 from redisflow_lab._internal.entry import Entry
-from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.printable import printable, printable_traceback
 from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished, described
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
@@ -62,9 +62,16 @@ class Emitter:
             check_finished("on_event", hook(event))
         except ENDS_THE_PROCESS:
             raise
-        except BaseException:
+        except BaseException as error:
             if not self._hook_is_failing:
-                log.exception("on_event failed, and is called again for the next event")
+                _log_failure("on_event failed, and is called again for the next event", error)
             self._hook_is_failing = True
         else:
             self._hook_is_failing = False
+
+
+def _log_failure(text: str, error: BaseException) -> None:
+    exc_info = (type(error), error, error.__traceback__)
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), exc_info)
+    record.exc_text = printable_traceback(error)  # a Formatter takes this if it is there
+    log.handle(record)

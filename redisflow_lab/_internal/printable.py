@@ -2,6 +2,7 @@
 
 import traceback
 import unicodedata
+from textwrap import indent
 
 from redisflow_lab._internal.user_code import ENDS_THE_PROCESS
 
@@ -41,11 +42,14 @@ def printable_traceback(error: BaseException) -> str:
     except BaseException:  # of the exception itself: its class is the user's
         return f"{type(error).__name__} (its traceback cannot be shown)"
     parts = [
-        # A frame is indented, and has line breaks of its own.
-        part.rstrip("\n") if part.startswith("  ") else printable(part.strip("\n"), 1_000)
+        # A frame has line breaks of its own. Everything else may be text of anyone.
+        printable_lines(part.rstrip("\n"))
+        if part.lstrip(" |").startswith('File "')
+        else printable(part.strip("\n"), 1_000)
         for part in formatted
     ]
-    return "\n".join(parts)[-_MOST_OF_A_TRACEBACK:]
+    # Indented, so that no line of a message looks like a line of the log.
+    return indent("\n".join(parts)[-_MOST_OF_A_TRACEBACK:], "  ")
 
 
 def _escape(character: str) -> str:

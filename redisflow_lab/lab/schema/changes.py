@@ -16,8 +16,8 @@ def breaking_changes(old: Descriptor, new: Descriptor) -> list[str]:
     - The number of a removed field or enum value is reserved, and stays reserved.
     - A required field is neither added nor removed.
 
-    Empty if there are none. Compares the message, and each message and enum below it.
-    Compare `new` with each released version, not only with the last one.
+    Empty if there are none. Compares the message, and each message and enum below it, but
+    no extensions. Compare `new` with each released version, not only with the last one.
 
     This is stricter than the rules WIRE of `buf breaking`, which accept another name, and
     another type with the same encoding: but a reader of bool finds true where 450 cents were
