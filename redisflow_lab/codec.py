@@ -57,6 +57,19 @@ def encoder_of(codec: Codec[T]) -> Callable[[T], bytes]:
     return encode
 
 
+def decoder_of(codec: Codec[T]) -> Callable[[bytes], T]:
+    """Its `decode`, which then raises TypeError for a result that is not made yet."""
+    if codec is MESSAGE_CODEC:
+        return codec.decode
+
+    def decode(data: bytes) -> T:
+        message = codec.decode(data)
+        check_finished("decode", message)
+        return message
+
+    return decode
+
+
 def protobuf_codec(message_type: type[P]) -> Codec[P]:
     """A codec for a protobuf message type of your own, such as `protobuf_codec(Order)`.
 

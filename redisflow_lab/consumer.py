@@ -26,7 +26,7 @@ from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.processor import Processor
 from redisflow_lab._internal.redelivery import redelivery_batches
 from redisflow_lab._internal.user_code import check_hook
-from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec
+from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, decoder_of
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import Hook, Kind
 from redisflow_lab.interfaces import Handler
@@ -128,7 +128,7 @@ class RedisStreamConsumer:
         self._sweep = ClaimSweep(self._group, min_idle_ms, batch)
         self._processor = Processor(
             self._group, self._in_flight, self._lease, self._acks, self._outbox, self._emitter,
-            ack_every=ack_every, max_deliveries=max_deliveries, decode=codec.decode,
+            ack_every=ack_every, max_deliveries=max_deliveries, decode=decoder_of(codec),
         )  # fmt: skip
         self._last_processed = START
 

@@ -186,7 +186,6 @@ class Processor:
         try:
             data, others = entry.data()
             message = self._decode(data)
-            check_finished("decode", message)
         except ENDS_THE_PROCESS:
             raise
         except BaseException as error:  # the codec may be the user's
