@@ -290,7 +290,7 @@ def test_without_the_permission_to_look_a_key_is_not_written_twice(own_lab: Lab)
     client = Redis(**{**address_of(own_lab), "username": "web", "password": "pw"})
     producer = RedisStreamProducer(client, "orders")
     for _ in range(2):
-        with pytest.raises(Exception, match=r"xinfo.*XINFO STREAM"):
+        with pytest.raises(Exception, match="XINFO STREAM"):
             producer.publish(Message("web", "a"), key="k")
     assert r.exists("orders") == 0
 
