@@ -43,6 +43,9 @@ local mark = redis.call('GET', KEYS[2])
 local now_added, length = added()  -- before anything is written: it may be refused
 if mark then
   local id, then_added = string.match(mark, '^(%S+) (%d+)$')
+  if not id then
+    return redis.error_reply('ERR the key ' .. KEYS[2] .. ' holds no mark of a keyed publish')
+  end
   local found = #redis.call('XRANGE', KEYS[1], id, id) > 0
   if now_added >= tonumber(then_added) and (found or now_added > length) then return id end
 end

@@ -27,6 +27,13 @@ def test_a_key_is_written_once_and_each_publish_returns_its_id(lab: Lab, stream:
     assert lab.redis.xlen(stream) == 3
 
 
+def test_a_key_that_is_no_mark_is_named(lab: Lab, stream: str) -> None:
+    lab.redis.set(f"{stream}:published:web:17", "another program's")
+    with pytest.raises(redis.ResponseError, match=r"published:web:17 holds no mark"):
+        RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"), key="17")
+    assert lab.redis.exists(stream) == 0
+
+
 def test_without_a_key_each_publish_writes(lab: Lab, stream: str) -> None:
     producer = RedisStreamProducer(lab.redis, stream)
     message = Message("web", "order 17")

@@ -62,3 +62,9 @@ def test_a_group_that_is_removed_while_its_change_is_measured_is_named(
     lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
     with pytest.raises(ResponseError, match=r"^no group 'billing' on "), lab.change(stream):
         lab.redis.xgroup_destroy(stream, "billing")
+
+
+def test_dead_letters_that_are_no_stream_are_named(lab: Lab, stream: str) -> None:
+    lab.redis.set(f"{stream}:dead", "text")
+    with pytest.raises(ResponseError, match=r":dead' is a string and not a stream"):
+        lab.dead_letters(stream)

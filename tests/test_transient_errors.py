@@ -51,6 +51,23 @@ def test_it_goes_on_with_the_same_message_and_uses_up_no_delivery(
     assert "the database is down" in paused[0].error
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_group_counts_if_there_is_nothing_else_in_it(
+    publish: Publish, consumer: NewConsumer, others: int
+) -> None:
+    publish("0")
+    kinds: list[Kind] = []
+    stop = StopEvent()
+
+    def handle(_: Delivery) -> None:
+        stop.set()
+        errors = [TransientError("the database is down"), *[ValueError("no")] * others]
+        raise ExceptionGroup("of tasks", [ExceptionGroup("of tasks", errors)])
+
+    consumer(on_event=lambda event: kinds.append(event.kind)).run(handle, stop=stop)
+    assert kinds[1] is (Kind.FAILED if others else Kind.PAUSED)
+
+
 def test_an_outage_is_logged_when_it_starts_and_ends_and_not_at_each_try(
     publish: Publish, consumer: NewConsumer, caplog: pytest.LogCaptureFixture
 ) -> None:

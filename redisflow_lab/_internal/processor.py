@@ -151,18 +151,18 @@ class Processor:
                 result = handler(delivery)
                 if result is not None:
                     check_finished("handler", result)
-            except TransientError as error:
+            except ENDS_THE_PROCESS:
+                raise
+            except BaseException as error:
+                if not _is_transient(error):
+                    self._fail(entry, error)
+                    return True
                 self._lease.raise_if_broken()
                 if not self._pause(entry, error, stop):
                     return False
                 if entry.id in self._in_flight.lost:
                     return True
                 paused = True
-            except ENDS_THE_PROCESS:
-                raise
-            except BaseException as error:
-                self._fail(entry, error)
-                return True
             else:
                 break
         if paused:
@@ -205,7 +205,7 @@ class Processor:
             self.dead_letter(entry, Reason.FAILED, text)
         self._lease.raise_if_broken()
 
-    def _pause(self, entry: Entry, error: TransientError, stop: ThreadEvent) -> bool:
+    def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
         """Wait before the next try, and keep everything in flight. False if `stop` is set."""
         text = described(error)
         self._emitter.emit(Kind.PAUSED, entry, text)
@@ -216,3 +216,10 @@ class Processor:
             if monotonic() > self._in_flight.renew_at:
                 self._lease.renew()
         return not stop.is_set()
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Whether a handler says that the message is not to blame, also in a group of tasks."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(TransientError)[1] is None
+    return isinstance(error, TransientError)

@@ -229,11 +229,13 @@ def dead_letters_table(redis: Redis, stream: str) -> Table:
     """The dead letters of a stream, one row each, oldest first; empty if there are none.
 
     Columns: letter_id (in the dead-letter stream), entry_id (in the original stream), group,
-    consumer, deliveries, reason.
+    consumer, deliveries, reason. Raises NotAStreamError if their key is no stream.
     """
     columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
     dead_letters = DeadLetters(redis, stream)
-    rows = [{column: getattr(found, column) for column in columns} for found in dead_letters]
+    with explaining_missing(redis, dead_letters.dead_stream):
+        found = list(dead_letters)
+    rows = [{column: getattr(letter, column) for column in columns} for letter in found]
     return _table(rows, columns, f"dead letters of {_shown_name(stream)}")
 
 
