@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from redis import Redis
 
+from redisflow_lab._internal.checks import check_name
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.capabilities import unsupported
 from redisflow_lab.interfaces import Handler
@@ -150,7 +151,7 @@ class Lab:
         after:   crash when that point is reached for the `after`th time
         batch, ack_every, min_idle_ms, max_deliveries: see `RedisStreamConsumer`
         """
-        stream = self.key(stream)
+        stream = self.key(check_name("stream", stream))
         earlier = [
             worker
             for worker in self._workers
