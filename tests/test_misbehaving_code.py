@@ -145,10 +145,10 @@ def test_a_logging_handler_that_raises_does_not_end_the_loop(
     handled: list[str] = []
     stop = StopEvent()
     collect = collect_until("next", handled, stop)
-    logger, broken = logging.getLogger("redisflow_lab.events"), Broken()
+    logger, broken = logging.getLogger("redisflow_lab"), Broken(logging.ERROR)
     logger.addHandler(broken)
     try:
-        consumer().run(
+        consumer(on_event=lambda _: raise_(KeyError())).run(
             lambda d: raise_(ValueError()) if d.message.content == "poison" else collect(d),
             stop=stop,
         )

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.printable import printable, printable_traceback
@@ -47,12 +48,7 @@ class Emitter:
             kind, entry.id.decode(), self._stream, self._group, self._consumer,
             time.monotonic(), entry.deliveries, error, exception,
         )  # fmt: skip
-        try:
-            log_event(event)
-        except ENDS_THE_PROCESS:
-            raise
-        except BaseException as error:  # of a logging handler, so it is not for the log
-            print(f"a logging handler failed: {described(error)}", file=sys.stderr)
+        _logged(lambda: log_event(event))
         if self._hook is not None:
             self._call(self._hook, event)
 
@@ -64,13 +60,25 @@ class Emitter:
             raise
         except BaseException as error:
             if not self._hook_is_failing:
-                _log_failure("on_event failed, and is called again for the next event", error)
+                failure = error
+                _logged(lambda: _log_hook_failure(failure))
             self._hook_is_failing = True
         else:
             self._hook_is_failing = False
 
 
-def _log_failure(text: str, error: BaseException) -> None:
+def _logged(write: Callable[[], None]) -> None:
+    """Write to the log. What a logging handler raises goes to stderr, and changes nothing."""
+    try:
+        write()
+    except ENDS_THE_PROCESS:
+        raise
+    except BaseException as error:
+        print(f"a logging handler failed: {described(error)}", file=sys.stderr)
+
+
+def _log_hook_failure(error: BaseException) -> None:
+    text = "on_event failed, and is called again for the next event"
     exc_info = (type(error), error, error.__traceback__)
     record = log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), exc_info)
     record.exc_text = printable_traceback(error)  # a Formatter takes this if it is there
