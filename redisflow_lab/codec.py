@@ -18,8 +18,9 @@ class Codec(Generic[T]):
     """Both directions, for messages of one type. Producer and consumer need the same one.
 
     encode: makes the bytes of a message; raises TypeError for anything else
-    decode: makes the message in these bytes. Whatever it raises means that there is none: the
-            entry is dead-lettered as undecodable
+    decode: makes the message in these bytes. Whatever it raises means that there is none, and
+            the entry is dead-lettered as undecodable; except for TransientError, with which it
+            says, as a handler does, that it has to wait, such as for a registry of schemas
     """
 
     encode: Callable[[T], bytes]

@@ -1,6 +1,5 @@
 """RedisStreamConsumer: reads a stream for a group, and acknowledges after success."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from threading import Event as ThreadEvent
 from time import monotonic
@@ -18,6 +17,7 @@ from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.group import START, Group, Pending
+from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
@@ -31,7 +31,7 @@ from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import Hook, Kind
 from redisflow_lab.interfaces import Handler
 
-log = logging.getLogger(__name__)
+log = GuardedLog(__name__)
 
 _HANDED_OVER_TOGETHER = 1_000
 

@@ -4,7 +4,6 @@ A dead letter is an entry of the dead-letter stream, `<stream>:dead`. It carries
 the original entry, untouched, and after them eight fields that say why it is there.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redisflow_lab._internal.checks import check_entry_id, check_name
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.group import LAST
+from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
 from redisflow_lab._internal.user_code import check_finished
@@ -26,7 +26,7 @@ from redisflow_lab.message import FIELD
 RawEntry = tuple[bytes, list[bytes]]
 """An entry as Redis returns it: its id, then field names and values in turn."""
 
-log = logging.getLogger(__name__)
+log = GuardedLog(__name__)
 
 _PAGE = 100
 _LONGEST_ERROR = 1_000

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from redisflow_lab._internal.printable import printable, printable_traceback
+from redisflow_lab._internal.guarded_log import GuardedLog
+from redisflow_lab._internal.printable import printable
 
-log = logging.getLogger(__name__)
+log = GuardedLog(__name__)
 
 
 class Kind(StrEnum):
@@ -27,7 +28,7 @@ class Kind(StrEnum):
     FAILED = "failed"
     """The handler raised; the entry stays pending."""
     PAUSED = "paused"
-    """The handler raised TransientError, and is called again after a pause."""
+    """The handler, or the codec, raised TransientError, and is called again after a pause."""
     DEAD_LETTERED = "dead-lettered"
     """Moved to the dead-letter stream, and no longer pending."""
 
@@ -67,23 +68,14 @@ def log_event(event: Event) -> None:
     handler's traceback if there is one. Control characters are escaped, long texts cut.
     """
     level = _LEVELS.get(event.kind, logging.DEBUG)
-    if not log.isEnabledFor(level):
+    if not log.enabled_for(level):
         return
     names = (event.stream, event.group, event.consumer)
     stream, group, consumer = map(printable, names)
-    error = f": {printable(event.error, 1_000)}" if event.error else ""
     extra = {"entry_id": event.entry_id, "stream": stream, "group": group, "consumer": consumer}
-    exception = event.exception
-    record = log.makeRecord(
-        log.name, level, __file__, 0, "%s %s of %s for %s/%s, delivery %d%s",
-        (event.kind, event.entry_id, stream, group, consumer, event.deliveries, error),
-        (type(exception), exception, exception.__traceback__)
-        if exception is not None
-        else None,
-        "log_event", extra,
+    error = f": {printable(event.error, 1_000)}" if event.error else ""
+    log.record(
+        level, "%s %s of %s for %s/%s, delivery %d%s",
+        event.kind, event.entry_id, stream, group, consumer, event.deliveries, error,
+        exception=event.exception, extra=extra,
     )  # fmt: skip
-    if exception is not None:
-        record.exc_text = printable_traceback(
-            exception
-        )  # a Formatter takes this if it is there
-    log.handle(record)

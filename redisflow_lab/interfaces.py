@@ -54,7 +54,8 @@ class TransientError(Exception):
     consumer waits with exponential backoff, 2 s at most, and calls the handler again with the
     same message, as often as it takes. That uses up no delivery. Meanwhile the consumer keeps
     everything it has in flight, and stops when it is told to. An ExceptionGroup in which
-    there is nothing else, as tasks of asyncio raise it, counts as one.
+    there is nothing else, as tasks of asyncio raise it, counts as one. The `decode` of a codec
+    may raise it too.
 
     A message that raises it at every try holds up all that come after it in this consumer. So
     raise it only for what affects every message.

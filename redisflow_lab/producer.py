@@ -1,6 +1,5 @@
 """RedisStreamProducer: writes messages to a stream, one at a time or pipelined in batches."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from itertools import islice
@@ -15,13 +14,14 @@ from redis.exceptions import NoPermissionError, RedisError
 from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import MOST_ARGUMENTS, ScriptRefusedError, run_script
 from redisflow_lab._internal.wire import CommandPipe
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
 from redisflow_lab.message import FIELD, Message
 
-log = logging.getLogger(__name__)
+log = GuardedLog(__name__)
 
 REMEMBER_S = 24 * 3_600
 """How long an idempotency key is remembered, in seconds."""

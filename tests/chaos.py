@@ -35,7 +35,9 @@ from redisflow_lab.dead_letters import DeadLetter, DeadLetters
 from redisflow_lab.idempotency import handle_once
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.recording.recorders import Recorders
 from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.lab.workers.starters import new_starter
 from redisflow_lab.lab.workers.worker import Worker
 from redisflow_lab.lab.workers.worker_process import Options
 
@@ -150,6 +152,7 @@ class Consumers:
     def __init__(self, surroundings: Conditions, folder: Path) -> None:
         self._surroundings, self._folder = surroundings, folder
         self._started: list[Worker] = []
+        self._starter = new_starter(folder)
 
     def start(self, life: Life) -> Worker:
         worker = Worker(
@@ -167,6 +170,8 @@ class Consumers:
                 max_deliveries=MAX_DELIVERIES,
             ),
             folder=self._folder,
+            starter=self._starter,
+            recorders=Recorders(),
         )
         self._started.append(worker)
         return worker
@@ -181,6 +186,7 @@ class Consumers:
     def kill_all(self) -> None:
         for worker in self._started:
             worker.kill()
+        self._starter.close()
 
     def _handler(self) -> Handler:
         """One effect for each content; poison fails, or kills the process."""

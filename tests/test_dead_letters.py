@@ -305,6 +305,7 @@ def is_message(fields: dict[bytes, bytes]) -> bool:
     return True
 
 
+@pytest.mark.slow
 @settings(
     max_examples=10,  # of 1,200 entries each: ten thousand undecodable ones
     deadline=None,

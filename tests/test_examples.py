@@ -166,6 +166,7 @@ def served(log: Path) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_the_fastapi_publisher_writes_each_order_once(
     own_lab: Lab, redis: Redis, tmp_path: Path
 ) -> None:

@@ -1,24 +1,42 @@
 """Exercises: untouched, solved and wrong answers, judged by the state of the server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from textwrap import dedent
 from time import monotonic
+from typing import Any
 
 import pytest
 
+from redisflow_lab import Delivery, Message
+from redisflow_lab.capabilities import unsupported
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.workshop import Task, exercise
 from redisflow_lab.lab.workshop.chapters import EXERCISES
+from redisflow_lab.lab.workshop.exercise import Wrong
+from redisflow_lab.lab.workshop.progress import Progress
+from redisflow_lab.lab.workshop.tasks import Exercises
 from redisflow_lab.lab.workshop.verdict import Outcome
 
-WRONG = [(id_, name) for id_, found in EXERCISES.items() for name in found.wrong]
+WRONG = [
+    pytest.param(id_, wrong, id=f"{id_}: {wrong.what}")
+    for id_, found in EXERCISES.items()
+    for wrong in found.wrong
+]
 
 
 @pytest.fixture
 def task(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Task]:
-    task = exercise(request.getfixturevalue("exercise_id"), lab)
+    exercise_id = request.getfixturevalue("exercise_id")
+    skip_if_unsupported(lab, exercise_id)
+    task = exercise(exercise_id, lab)
     yield task
     lab.kill_workers(task.orders)
+
+
+def skip_if_unsupported(lab: Lab, exercise_id: str) -> None:
+    if missing := unsupported(lab.redis, EXERCISES[exercise_id].needs):
+        pytest.skip(f"{lab.server.label} does not support {', '.join(missing)}")
 
 
 def do(task: Task, code: str) -> None:
@@ -42,25 +60,23 @@ def test_the_solution_passes_however_often_it_is_checked(task: Task, exercise_id
         assert EXERCISES[exercise_id].why in verdict.text
 
 
-@pytest.mark.parametrize(("exercise_id", "name"), WRONG)
-def test_a_wrong_answer_fails_with_a_command_that_shows_it(
-    task: Task, exercise_id: str, name: str
+@pytest.mark.parametrize(("exercise_id", "wrong"), WRONG)
+def test_a_wrong_answer_fails_with_a_message_of_its_own(
+    task: Task, exercise_id: str, wrong: Wrong
 ) -> None:
-    do(task, EXERCISES[exercise_id].wrong[name])
+    do(task, wrong.code)
     verdict = task.check()
     assert verdict.outcome is Outcome.FAILED, verdict
+    assert wrong.says in verdict.text
     assert "task.hint()" in verdict.text
 
 
 @pytest.mark.parametrize("exercise_id", EXERCISES)
-def test_each_wrong_answer_gets_a_message_of_its_own(lab: Lab, exercise_id: str) -> None:
-    said = []
-    for code in EXERCISES[exercise_id].wrong.values():
-        task = exercise(exercise_id, lab)
-        do(task, code)
-        said.append(task.check().text)
-        lab.kill_workers(task.orders)
-    assert len(set(said)) == len(said) >= 3
+def test_an_exercise_has_three_wrong_answers_that_are_told_apart(exercise_id: str) -> None:
+    said = [wrong.says for wrong in EXERCISES[exercise_id].wrong]
+    assert len(said) >= 3
+    assert not [(one, other) for one in said for other in said if one != other and one in other]
+    assert len(set(said)) == len(said)
 
 
 @pytest.mark.parametrize("exercise_id", EXERCISES)
@@ -84,6 +100,17 @@ def test_setting_a_task_again_begins_anew_and_ends_its_workers(lab: Lab) -> None
     assert second.check().outcome is Outcome.NOT_ATTEMPTED
 
 
+def test_a_handler_may_use_the_task(lab: Lab) -> None:
+    task = exercise("04-after-delivery", lab)
+
+    def bill(delivery: Delivery) -> None:
+        task.redis.rpush(task.key("invoices"), delivery.message.content)
+        task.bill(delivery)
+
+    task.worker("alice", bill).wait_for("acked", 3)
+    assert lab.redis.llen(task.invoices) == 6
+
+
 def test_an_exercise_that_does_not_exist_is_named_with_the_nearest(lab: Lab) -> None:
     with pytest.raises(KeyError, match=r"'04-after-deliver'.* nearest is '04-after-delivery'"):
         exercise("04-after-deliver", lab)
@@ -100,6 +127,12 @@ def test_a_check_of_a_server_that_is_down_says_so_soon(own_lab: Lab, end: str) -
     assert "lab.server.start()" in verdict.text
 
 
+def test_a_task_that_cannot_be_set_says_that_the_server_is_down(own_lab: Lab) -> None:
+    own_lab.server.kill()
+    with pytest.raises(ConnectionError, match=r"the server is down: .*lab\.server\.start\(\)"):
+        exercise("04-after-delivery", own_lab)
+
+
 def test_a_stream_that_the_learner_deleted_is_named(lab: Lab) -> None:
     task = exercise("04-after-delivery", lab)
     lab.redis.delete(task.orders)
@@ -113,3 +146,55 @@ def test_a_verdict_does_not_need_colour_and_is_shown_escaped(lab: Lab) -> None:
     assert repr(verdict).startswith("✗ Not yet. ")
     assert "✗ Not yet. " in verdict._repr_html_()
     assert "<b>" not in verdict._repr_html_()
+
+
+def test_what_was_checked_and_shown_is_kept(lab: Lab, tmp_path: Path) -> None:
+    task = Exercises(lambda: Progress(tmp_path)).exercise("04-after-delivery", lab)
+    task.check()
+    task.hint()
+    do(task, EXERCISES["04-after-delivery"].solution)
+    task.check()
+    known = Progress(tmp_path).read("exercises", "04-after-delivery")
+    assert known == {"checks": 2, "outcome": "passed", "passed": True, "hints": 1}
+    lab.redis.delete(task.orders)
+    assert task.check().outcome is Outcome.ERROR
+    task.solution()
+    known = Progress(tmp_path).read("exercises", "04-after-delivery")
+    assert known["passed"] is True
+    assert known["solution_shown"] is True
+
+
+@pytest.mark.parametrize("kind", ["bytes that are no text", "another type", "no message"])
+def test_something_that_cannot_be_read_is_told_and_not_raised(lab: Lab, kind: str) -> None:
+    task = exercise("04-after-delivery", lab)
+    if kind == "another type":
+        lab.redis.set(task.invoices, "1 x Dune")
+    elif kind == "no message":
+        lab.redis.xadd(task.orders, {"line": "1 x Dune"})
+    lab.redis.rpush(task.orders + ":other", b"\xff")
+    if kind == "bytes that are no text":
+        lab.redis.rpush(task.invoices, b"\xff\xfe")
+    lab.worker("alice", lambda _: None, stream=task.orders).wait_for("acked", 3)
+    verdict = task.check()
+    assert verdict.outcome is Outcome.FAILED
+    lab.kill_workers(task.orders)
+
+
+def test_a_verdict_is_shown_although_progress_cannot_be_kept(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "progress.json").mkdir()
+    task = Exercises(lambda: Progress(tmp_path)).exercise("04-after-delivery", lab)
+    assert task.check().outcome is Outcome.NOT_ATTEMPTED
+    assert "Your progress cannot be kept" in capsys.readouterr().out
+
+
+def test_a_backlog_that_was_read_at_once_is_told_where_the_server_counts_reads(
+    own_lab: Lab,
+) -> None:
+    task = exercise("03-backlog", own_lab)
+    found: Any = own_lab.redis.xreadgroup("billing", "alice", {task.orders: ">"})
+    for entry_id, fields in found[0][1]:
+        own_lab.redis.rpush(task.invoices, Message.from_fields(fields).content)
+        own_lab.redis.xack(task.orders, "billing", entry_id)
+    assert "Reads of at most ten" in task.check().text

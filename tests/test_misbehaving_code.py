@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from threading import Event as StopEvent
 
@@ -20,6 +20,7 @@ from redisflow_lab import (
     Message,
     RedisStreamConsumer,
     RedisStreamProducer,
+    TransientError,
     handle_once,
 )
 from redisflow_lab.dead_letters import DeadLetters, Reason
@@ -134,27 +135,65 @@ def test_a_codec_that_is_none_and_a_hook_that_is_none_are_refused(
         RedisStreamConsumer(lab.redis, stream, on_event=5)  # type: ignore[arg-type]
 
 
-def test_a_logging_handler_that_raises_does_not_end_the_loop(
-    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer
-) -> None:
+@pytest.fixture
+def broken_log() -> Iterator[None]:
+    """Every line of the package, from debug level on, goes to a logging handler that raises."""
+
     class Broken(logging.Handler):
         def emit(self, _: logging.LogRecord) -> None:
             raise OSError("the log server is down")
 
-    publish("poison", "next")
+    logger, broken = logging.getLogger("redisflow_lab"), Broken()
+    level = logger.level
+    logger.addHandler(broken)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(level)
+    logger.removeHandler(broken)
+
+
+@pytest.mark.usefixtures("broken_log")
+def test_a_logging_handler_that_raises_does_not_end_the_loop(
+    stream: str, publish: Publish, consumer: NewConsumer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a group that is made, a failure, a failing hook, an outage's beginning and end."""
+    publish("poison", "outage", "next")
     handled: list[str] = []
     stop = StopEvent()
     collect = collect_until("next", handled, stop)
-    logger, broken = logging.getLogger("redisflow_lab"), Broken(logging.ERROR)
-    logger.addHandler(broken)
-    try:
-        consumer(on_event=lambda _: raise_(KeyError())).run(
-            lambda d: raise_(ValueError()) if d.message.content == "poison" else collect(d),
-            stop=stop,
-        )
-    finally:
-        logger.removeHandler(broken)
-    assert handled == ["next"]
+    outage = iter([TransientError("the database is down")])
+
+    def handle(delivery: Delivery) -> None:
+        if delivery.message.content == "poison":
+            raise ValueError("declined")
+        for error in outage if delivery.message.content == "outage" else ():
+            raise error
+        collect(delivery)
+
+    consumer(on_event=lambda _: raise_(KeyError())).run(handle, stop=stop)
+    assert handled == ["outage", "next"]
+    assert "a logging handler failed: OSError: the log server is down" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("broken_log")
+def test_a_logging_handler_that_raises_does_not_make_a_publish_fail(
+    lab: Lab, stream: str
+) -> None:
+    producer = RedisStreamProducer(lab.redis, stream)
+    written = [
+        producer.publish(Message("web", "one")),
+        producer.publish(Message("web", "two"), key="two"),
+        *producer.publish_many([Message("web", "three")]),
+    ]
+    assert written == [entry_id.decode() for entry_id, _ in lab.redis.xrange(stream)]
+
+
+@pytest.mark.usefixtures("broken_log")
+def test_a_logging_handler_that_raises_does_not_end_a_listing(
+    lab: Lab, stream: str, dead_letters: DeadLetters
+) -> None:
+    lab.redis.xadd(f"{stream}:dead", {"by": "another program"})
+    assert list(dead_letters) == []
 
 
 def test_a_step_that_is_called_from_the_handler_is_refused(

@@ -94,6 +94,7 @@ def test_a_lost_connection_costs_a_failed_message_no_delivery(
             own_lab.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             publish(f"good {number}")
         wait_until(lambda: len(handled) == 9, "all are handled")
+        wait_until(lambda: len(own_lab.pending()) == 1, "the last one is acknowledged")
         assert list(own_lab.pending()["deliveries"]) == [1]
     assert len(own_lab.dead_letters()) == 0
 

@@ -61,6 +61,7 @@ def test_a_file_without_a_certificate(lab: Lab, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tls_to_a_port_without_tls(lab: Lab) -> None:
     refused(Redis(**address_of(lab), ssl=True), "does not speak TLS .*redis:// instead of")
 
@@ -156,7 +157,13 @@ def answering(reply: bytes | None) -> Iterator[int]:
             client.close()
 
 
-@pytest.mark.parametrize("reply", [b"", None], ids=["end of file", "silence"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"", id="end of file"),
+        pytest.param(None, id="silence", marks=pytest.mark.slow),
+    ],
+)
 def test_a_tls_handshake_that_gets_no_answer_is_retried(
     reply: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,13 +17,29 @@ from packaging.specifiers import SpecifierSet
 
 import redisflow_lab
 from redisflow_lab.lab.server.identity import OLDEST
+from redisflow_lab.lab.workshop.chapters import CHAPTERS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DIRECT = [
-    Requirement(line) for lines in (PROJECT["dependencies"], *EXTRAS.values()) for line in lines
+    requirement
+    for lines in (PROJECT["dependencies"], *EXTRAS.values())
+    for requirement in map(Requirement, lines)
+    if requirement.name != PROJECT["name"]  # one extra names another
 ]
+
+
+def with_extras(names: set[str]) -> set[str]:
+    """These extras and those that they name."""
+    named = {
+        extra
+        for name in names
+        for requirement in map(Requirement, EXTRAS[name])
+        if requirement.name == PROJECT["name"]
+        for extra in requirement.extras
+    }
+    return names if named <= names else with_extras(names | named)
 
 
 def conda() -> tuple[dict[str, SpecifierSet], list[str]]:
@@ -44,14 +60,14 @@ def test_conda_installs_the_python_packages_from_pyproject_only() -> None:
     (line,) = by_pip
     found = re.fullmatch(r"--editable \.\[(.+)\]", line)
     assert found
-    assert set(found[1].split(",")) == set(EXTRAS)
+    assert with_extras(set(found[1].split(","))) == set(EXTRAS)
     assert not {requirement.name for requirement in DIRECT} & set(packages)
 
 
 def test_conda_installs_a_supported_python_and_a_supported_server() -> None:
     packages, _ = conda()
     supported = SpecifierSet(PROJECT["requires-python"])
-    for version in ("3.10", "3.11", "3.12", "3.13"):
+    for version in ("3.10", "3.11", "3.12", "3.13", "3.14"):
         if version in packages["python"]:
             assert version in supported
     assert "3.11" in packages["python"]
@@ -125,6 +141,11 @@ def test_the_wheel_has_the_package_and_nothing_beside_it(wheel: zipfile.ZipFile)
     assert {"redisflow_lab/py.typed", "redisflow_lab/lab/__init__.py"} <= set(names)
     assert "redisflow_lab/pb/redisflow/v1/stream_message.binpb" in names
     assert not [name for name in names if "test" in name]
+
+
+def test_the_wheel_carries_each_chapter(wheel: zipfile.ZipFile) -> None:
+    carried = [name for name in wheel.namelist() if "/notebooks/" in name]
+    assert [Path(name).name for name in carried] == [chapter.file for chapter in CHAPTERS]
 
 
 def test_the_wheel_carries_the_licence_and_its_metadata_name_it(wheel: zipfile.ZipFile) -> None:

@@ -159,10 +159,10 @@ def test_a_message_that_kills_its_process_is_dead_lettered_and_no_neighbour_with
             break
         assert worker.wait_end() == "SIGKILL"
         crashes += 1
-    # Two killers, each at each of its deliveries; prefetched with the first one, the second
-    # has some deliveries without a crash of its own.
+    # Two killers, each at each of its deliveries. Claimed with the first one, or prefetched
+    # with it, the second has one delivery, or some, without a crash of its own.
     assert max_deliveries < crashes <= 2 * max_deliveries
-    assert ack_every > 1 or crashes == 2 * max_deliveries
+    assert ack_every > 1 or crashes >= 2 * max_deliveries - 1
     # What was completed and not acknowledged before the first crash is handled twice.
     journal.check([*BATCHES[0], *BATCHES[1]], max_deliveries, repeated=ack_every > 1)
 

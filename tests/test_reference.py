@@ -11,6 +11,8 @@ import pytest
 import redisflow_lab
 from tools.reference.__main__ import to_markdown
 
+pytestmark = pytest.mark.slow  # half a minute, to write it
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -17,10 +17,10 @@ from tls import speaking_tls
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.inspection.missing import NoSuchGroupError
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
 from redisflow_lab.lab.server.ports import pick_port
-from redisflow_lab.lab.views.missing import NoSuchGroupError
 from redisflow_lab.lab.waiting import wait_until
 from tools.matrix.shared_server import all_keys, populate
 

@@ -8,10 +8,11 @@ import pytest
 from consumers import NewConsumer, Publish, numbered, rows, running
 from handlers import collect_until, take_s
 
-from redisflow_lab import Delivery, Event, Kind, TransientError
+from redisflow_lab import Codec, Delivery, Event, Kind, Message, TransientError
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.message import serialize
 
 PendingIds = Callable[[], list[str]]
 
@@ -51,6 +52,27 @@ def test_it_goes_on_with_the_same_message_and_uses_up_no_delivery(
     assert "the database is down" in paused[0].error
 
 
+def test_a_codec_may_have_to_wait_as_a_handler_may(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, dead_letters: DeadLetters
+) -> None:
+    publish("0")
+    registry = iter([TransientError("the registry of schemas is down")] * 3)
+
+    def decode(data: bytes) -> Message:
+        for error in registry:
+            raise error
+        return Message.from_bytes(data)
+
+    handled: list[str] = []
+    alice = consumer(codec=Codec(serialize, decode), max_deliveries=1)
+    with running(alice, handler=lambda delivery: handled.append(delivery.message.content)):
+        wait_until(lambda: handled, "it is handled")
+    assert handled == ["0"]
+    assert next(registry, None) is None
+    assert len(dead_letters) == 0
+    assert rows(lab.groups(stream), "pending", "lag") == [[0, 0]]
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_group_counts_if_there_is_nothing_else_in_it(
     publish: Publish, consumer: NewConsumer, others: int
@@ -78,9 +100,9 @@ def test_an_outage_is_logged_when_it_starts_and_ends_and_not_at_each_try(
         database.is_down = False
         wait_until(lambda: database.written, "it is handled")
     lines = [r.getMessage() for r in caplog.records if r.name == "redisflow_lab.consumer"]
-    about = [line for line in lines if "handler" in line or "recovered" in line]
+    about = [line for line in lines if "has to wait" in line or "recovered" in line]
     assert len(about) == 2
-    assert "the handler has to wait" in about[0]
+    assert "a message has to wait" in about[0]
     assert "recovered" in about[1]
 
 

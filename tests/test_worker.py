@@ -13,6 +13,7 @@ from redis import Redis
 
 from redisflow_lab import Delivery, Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.schema import compile_proto
 
 
 def test_bad_arguments_are_refused_before_a_process_starts(lab: Lab, stream: str) -> None:
@@ -38,6 +39,24 @@ def test_a_handler_that_cannot_be_pickled_is_refused_by_name(lab: Lab, stream: s
 
     with pytest.raises(TypeError, match=r"locked.*cannot be copied"):
         lab.worker("alice", locked, stream=stream)
+
+
+def test_a_handler_may_use_a_message_of_a_compiled_schema(lab: Lab, stream: str) -> None:
+    redis = lab.redis
+    order_class = compile_proto(
+        'syntax = "proto3"; import "google/protobuf/timestamp.proto"; message Order {'
+        "string producer = 1; google.protobuf.Timestamp at = 3; optional int32 cents = 4; }"
+    )
+    sent = order_class(producer="web", at={"seconds": 1}, cents=450)
+    lab.redis.xadd(stream, {"data": sent.SerializeToString()})
+
+    def bill(delivery: Delivery) -> None:
+        order = order_class.FromString(delivery.message.to_bytes())
+        assert order == sent
+        redis.rpush(f"{stream}:cents", order.cents)  # type: ignore[attr-defined]
+
+    lab.worker("alice", bill, stream=stream).wait_for("acked", 1)
+    assert lab.redis.lrange(f"{stream}:cents", 0, -1) == [b"450"]
 
 
 def test_the_output_of_a_worker_that_failed_is_quoted(lab: Lab, stream: str) -> None:

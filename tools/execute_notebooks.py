@@ -16,10 +16,12 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
 
-from redisflow_lab.lab.chapters import reason_to_skip
+from redisflow_lab.lab.chapters import kernel_settings, reason_to_skip
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {
         "display_name": "Python 3 (ipykernel)",
@@ -51,6 +53,8 @@ def compared(outputs: list[NotebookNode]) -> list[object]:
     for output in outputs:
         data = output.get("data", {"text": output.get("text", "")})
         for kind, text in sorted(data.items()):
+            if kind == _WIDGET:  # not stored
+                continue
             if kind.startswith("image/"):
                 shown.append(kind)
                 continue
@@ -64,6 +68,8 @@ def normalise(notebook: NotebookNode) -> None:
     """Keep what a reader sees, and nothing that depends on the machine that executed it."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(_WIDGET, None)  # it is nothing without its kernel
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
 
@@ -83,6 +89,7 @@ def execute(path: Path) -> None:
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
+        config=Config(KernelManager=kernel_settings()),
     )
     client.execute()
     normalise(notebook)

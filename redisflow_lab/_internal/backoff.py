@@ -1,6 +1,5 @@
 """Transient errors: which ones they are, and how long to wait before the next try."""
 
-import logging
 import re
 from threading import Event as ThreadEvent
 
@@ -18,6 +17,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tls import TlsError, refuses_certificate
 
@@ -83,7 +83,7 @@ class Backoff:
     who: the words that begin each line, such as "alice of billing on orders"
     """
 
-    def __init__(self, log: logging.Logger, who: str) -> None:
+    def __init__(self, log: GuardedLog, who: str) -> None:
         self._log, self._who = log, who
         self._backoff = ExponentialWithJitterBackoff(cap=_LONGEST_S, base=_FIRST_S)
         self._tries = 0

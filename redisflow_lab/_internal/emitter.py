@@ -1,17 +1,18 @@
 """The one hook through which everything that happens to an entry passes."""
 
 import logging
-import sys
 import time
-from collections.abc import Callable
 
 from redisflow_lab._internal.entry import Entry
-from redisflow_lab._internal.printable import printable, printable_traceback
-from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished, described
+from redisflow_lab._internal.guarded_log import GuardedLog
+from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished
 from redisflow_lab.events import Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
 
-log = logging.getLogger("redisflow_lab.consumer")
+log = GuardedLog("redisflow_lab.consumer")
+
+HOOK_FAILED = "on_event failed, and is called again for the next event"
 
 
 class Emitter:
@@ -34,7 +35,7 @@ class Emitter:
     @property
     def enabled(self) -> bool:
         """Whether anything would see an event that is no error. Asked once for each batch."""
-        return self._hook is not None or event_log.isEnabledFor(logging.DEBUG)
+        return self._hook is not None or event_log.enabled_for(logging.DEBUG)
 
     def emit(
         self,
@@ -48,7 +49,7 @@ class Emitter:
             kind, entry.id.decode(), self._stream, self._group, self._consumer,
             time.monotonic(), entry.deliveries, error, exception,
         )  # fmt: skip
-        _logged(lambda: log_event(event))
+        log_event(event)
         if self._hook is not None:
             self._call(self._hook, event)
 
@@ -60,26 +61,7 @@ class Emitter:
             raise
         except BaseException as error:
             if not self._hook_is_failing:
-                failure = error
-                _logged(lambda: _log_hook_failure(failure))
+                log.record(logging.ERROR, HOOK_FAILED, exception=error)
             self._hook_is_failing = True
         else:
             self._hook_is_failing = False
-
-
-def _logged(write: Callable[[], None]) -> None:
-    """Write to the log. What a logging handler raises goes to stderr, and changes nothing."""
-    try:
-        write()
-    except ENDS_THE_PROCESS:
-        raise
-    except BaseException as error:
-        print(f"a logging handler failed: {described(error)}", file=sys.stderr)
-
-
-def _log_hook_failure(error: BaseException) -> None:
-    text = "on_event failed, and is called again for the next event"
-    exc_info = (type(error), error, error.__traceback__)
-    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, text, (), exc_info)
-    record.exc_text = printable_traceback(error)  # a Formatter takes this if it is there
-    log.handle(record)

@@ -1,17 +1,16 @@
 """Dead letters that the server has not taken yet."""
 
-import logging
-
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
 from redisflow_lab.events import Kind
 
-log = logging.getLogger("redisflow_lab.consumer")
+log = GuardedLog("redisflow_lab.consumer")
 
 
 class Outbox:

@@ -1,6 +1,5 @@
 """What happens to a delivered entry: decode, handle, then acknowledge or dead-letter it."""
 
-import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from redisflow_lab._internal.backoff import Backoff
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.group import Group
+from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
@@ -31,9 +31,17 @@ from redisflow_lab.events import Kind
 from redisflow_lab.interfaces import Delivery, Handler, TransientError
 from redisflow_lab.message import MessageDecodeError
 
-log = logging.getLogger("redisflow_lab.consumer")
+log = GuardedLog("redisflow_lab.consumer")
 
 _NONE_YET = object()
+
+
+class _NoMessageError(Exception):
+    """An entry has no message that a handler could be given."""
+
+    def __init__(self, reason: Reason, error: str) -> None:
+        super().__init__(error)
+        self.reason = reason
 
 
 class Processor:
@@ -142,17 +150,24 @@ class Processor:
         self, entry: Entry, handler: Handler, observed: bool, stop: ThreadEvent
     ) -> bool:
         """Whether it was dealt with; if not, `stop` was set while its next try had to wait."""
-        delivery = self._delivery(entry)
-        if delivery is None:
+        if entry.deliveries > self._max_deliveries:
+            error = f"delivered {entry.deliveries - 1} times, and never finished"
+            self.dead_letter(entry, Reason.UNFINISHED, error)
             return True
+        delivery: Delivery[Any] | None = None
         paused = False
         while True:
             try:
+                if delivery is None:
+                    delivery = self._delivery(entry)
                 result = handler(delivery)
                 if result is not None:
                     check_finished("handler", result)
             except ENDS_THE_PROCESS:
                 raise
+            except _NoMessageError as error:
+                self.dead_letter(entry, error.reason, str(error))
+                return True
             except BaseException as error:
                 if not _is_transient(error):
                     self._fail(entry, error)
@@ -177,23 +192,23 @@ class Processor:
             self._acks.flush()
         return True
 
-    def _delivery(self, entry: Entry) -> Delivery[Any] | None:
-        """What the handler is given. An entry that it may not see is dead-lettered."""
-        if entry.deliveries > self._max_deliveries:
-            error = f"delivered {entry.deliveries - 1} times, and never finished"
-            self.dead_letter(entry, Reason.UNFINISHED, error)
-            return None
+    def _delivery(self, entry: Entry) -> Delivery[Any]:
+        """What the handler is given.
+
+        Raises _NoMessageError if the entry has none, and what `decode` says is transient.
+        """
         try:
             data, others = entry.data()
             message = self._decode(data)
         except ENDS_THE_PROCESS:
             raise
         except BaseException as error:  # the codec may be the user's
+            if _is_transient(error):
+                raise
             known = type(error) is MessageDecodeError
             text = printable(str(error), 1_000) if known else described(error)
             reason = Reason.UNDECODABLE if entry.fields else Reason.TRIMMED
-            self.dead_letter(entry, reason, text)
-            return None
+            raise _NoMessageError(reason, text) from error
         return Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat, others)
 
     def _fail(self, entry: Entry, error: BaseException) -> None:
@@ -210,7 +225,7 @@ class Processor:
         text = described(error)
         self._emitter.emit(Kind.PAUSED, entry, text)
         self._acks.flush()
-        until = monotonic() + self._pauses.next_wait_s("the handler has to wait", text)
+        until = monotonic() + self._pauses.next_wait_s("a message has to wait", text)
         while not stop.is_set() and (now := monotonic()) < until:
             stop.wait(min(until, self._in_flight.renew_at) - now)
             if monotonic() > self._in_flight.renew_at:
@@ -219,7 +234,7 @@ class Processor:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether a handler says that the message is not to blame, also in a group of tasks."""
+    """Whether user code says that the message is not to blame, also in a group of tasks."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(TransientError)[1] is None
     return isinstance(error, TransientError)

@@ -1,9 +1,11 @@
-"""Which server features a chapter needs, and whether to skip it on this server."""
+"""How chapters run as tests: whether this server can, and kernels that start for certain."""
 
 import ast
 import io
 from contextlib import redirect_stdout
 from pathlib import Path
+from tempfile import gettempdir
+from uuid import uuid4
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
@@ -48,3 +50,12 @@ def reason_to_skip(path: Path) -> str | None:
     except ServerError:
         pass
     return None
+
+
+def kernel_settings() -> dict[str, str]:
+    """Settings with which a `jupyter_client.KernelManager` needs no ports; for one kernel.
+
+    It chooses five free ports, which the kernel binds a second later. By then another program
+    may have one of them, and the kernel dies. Sockets in the file system have no such race.
+    """
+    return {"transport": "ipc", "connection_file": f"{gettempdir()}/kernel-{uuid4()}.json"}

@@ -1,5 +1,6 @@
 """Lab: the one object that a notebook needs."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,13 +11,22 @@ from redis import Redis
 from redisflow_lab._internal.checks import check_name
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.capabilities import unsupported
+from redisflow_lab.events import Event
 from redisflow_lab.interfaces import Handler
+from redisflow_lab.lab.interrupts import EndsWithInterruptedCell
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.process import PrivateFolder
+from redisflow_lab.lab.recording.recorders import Recorders
+from redisflow_lab.lab.recording.recording import Recording
+from redisflow_lab.lab.recording.telling import tell_of
 from redisflow_lab.lab.server import Server, ServerError, open_server
+from redisflow_lab.lab.views.drawing import draw_stream
 from redisflow_lab.lab.views.live import Watch, watch_stream
+from redisflow_lab.lab.views.live_view import LiveView
 from redisflow_lab.lab.views.measures import measure
 from redisflow_lab.lab.views.plots import Picture, timeline_plot
+from redisflow_lab.lab.views.replay_output import ReplayOutput
+from redisflow_lab.lab.views.steering import Steering, handle_slowly
 from redisflow_lab.lab.views.tables import (
     Table,
     consumers_table,
@@ -26,7 +36,10 @@ from redisflow_lab.lab.views.tables import (
     stream_table,
 )
 from redisflow_lab.lab.waiting import WHAT_TO_TRY, wait_until
-from redisflow_lab.lab.workers.worker import Worker
+from redisflow_lab.lab.workers.pickling import pack_call
+from redisflow_lab.lab.workers.process import Process, name_of
+from redisflow_lab.lab.workers.starters import new_starter
+from redisflow_lab.lab.workers.worker import Worker, events_table
 
 _HOW_TO_GET_IT = (
     "Stop JupyterLab, and start it on Redis 8.10: REDISFLOW_SERVER=docker make lab. Without "
@@ -81,7 +94,12 @@ class Lab:
                 f"cannot create a temporary folder for the lab: {error}. "
                 "Set TMPDIR to a folder that you can write to"
             ) from None
+        self._recorders = Recorders()
+        self._views: dict[str, LiveView] = {}  # by stream
         self._workers: list[Worker] = []
+        self._processes: list[Process] = []
+        self._starter = new_starter(self._folder.path)
+        self._interrupts = EndsWithInterruptedCell(self._starter)
         try:
             self.server: Server = open_server(
                 server,
@@ -91,9 +109,10 @@ class Lab:
                 data_dir=None if data_dir is None else Path(data_dir).expanduser(),
             )
         except BaseException:
+            self._interrupts.close()
             self._folder.remove()
             raise
-        self.redis: Redis = self.server.connect()
+        self.redis: Redis = tell_of(self.server.connect(), self._recorders.commanded)
         if missing := unsupported(self.redis, needs):
             self.close()
             raise MissingCapabilityError(
@@ -143,8 +162,9 @@ class Lab:
         twice, that one is killed first, and a line says so.
 
         name:    consumer name; None for a random one
-        handler: called with each `Delivery`. It may use functions, plain values and Redis
-                 clients of the notebook; they are copied into the process
+        handler: called with each `Delivery`. It may use functions, plain values,
+                 protobuf messages and Redis clients of the notebook; they are copied into the
+                 process
         crash:   where the process kills itself: "after-claim", "after-delivery",
                  "before-ack", "after-ack", "after-failure" or "after-dead-letter". None
                  (default): it does not
@@ -172,6 +192,8 @@ class Lab:
                 "max_deliveries": max_deliveries,
             },
             folder=self._folder.path,
+            starter=self._starter,
+            recorders=self._recorders,
             replaces=earlier,
         )
         for replaced in earlier:
@@ -181,6 +203,32 @@ class Lab:
             )
         self._workers.append(worker)
         return worker
+
+    def process(self, function: Callable[..., object], *arguments: object) -> Process:
+        """Call a function of the notebook in a process of its own; see `process.Process`.
+
+        For a consumer that you wrote yourself: the process can be killed, or kill itself with
+        SIGKILL, at any instruction. What the function uses is copied, as for `worker`, and
+        what it returns is not.
+        """
+        name = name_of(function)
+        process = Process(
+            name,
+            pack_call(function, *arguments, culprit=f"the function {name}"),
+            starter=self._starter,
+            log=self._folder.path / f"process-{len(self._processes)}.log",
+        )
+        self._processes.append(process)
+        return process
+
+    def running_workers(self, stream: str = "orders", group: str = "billing") -> list[Worker]:
+        """The workers of a group that are still running, in the order of their start."""
+        key = self.key(stream)
+        return [
+            worker
+            for worker in self._workers
+            if worker.consumer[:2] == (key, group) and not worker.ended
+        ]
 
     def kill_workers(self, stream: str = "orders") -> None:
         """Kill the workers that are still running on this stream."""
@@ -228,6 +276,63 @@ class Lab:
         """
         return watch_stream(self.server.connect(), self.key(stream))
 
+    def record(self, stream: str = "orders") -> None:
+        """Record what happens to a stream from here on, for `replay`.
+
+        It takes down what the server says of the stream, its groups and its pending entries,
+        every 20 ms and after each command of `redis`, and what workers report. An earlier
+        recording of the stream ends.
+        """
+        key = self.key(check_name("stream", stream))
+        self._recorders.start(self.server.connect(), key)
+
+    def recording(self, stream: str = "orders") -> Recording:
+        """What was recorded of a stream since `record`, until now.
+
+        `recording.samples` and `recording.events` are tables of it, `recording.save` writes
+        it to a file. Raises RuntimeError if the stream is not recorded.
+        """
+        recorder = self._recorders.find(self.key(stream))
+        if recorder is None:
+            raise RuntimeError(
+                f"{printable(stream)} is not recorded. Call lab.record({stream!r}) before what "
+                "you want to see again"
+            )
+        return recorder.recording
+
+    def replay(self, stream: str = "orders", group: str = "billing") -> ReplayOutput:
+        """Show what happened to a stream since `record`, step by step, as a group sees it.
+
+        As a page that plays it, with the commands that prove each step, and as a picture of
+        its key moments. `replay(...).save(path)` writes the page to a file.
+        """
+        return ReplayOutput(self.recording(stream), group)
+
+    def live(
+        self,
+        handler: Handler = handle_slowly,
+        *,
+        stream: str = "orders",
+        group: str = "billing",
+    ) -> LiveView:
+        """Show a stream as it changes, with buttons that publish, start, kill and claim.
+
+        Each button makes a call that a cell could make, and shows it. The view goes on while
+        other cells run, until `close` or the next `live` of the stream, which is recorded for
+        `replay` if it is not yet.
+
+        handler: of the workers that the button starts; the default needs a second a message
+        """
+        key = self.key(check_name("stream", stream))
+        if key in self._views:
+            self._views[key].close()
+        recorder = self._recorders.find(key)
+        if recorder is None:
+            recorder = self._recorders.start(self.server.connect(), key)
+        steering = Steering(self, stream, check_name("group", group), handler)
+        self._views[key] = LiveView(recorder, group, steering)
+        return self._views[key]
+
     @contextmanager
     def change(self, stream: str = "orders", group: str = "billing") -> Iterator[Table]:
         """A table of what the block changed, filled when the block ends.
@@ -258,22 +363,76 @@ class Lab:
                 delta.replace("+0", "0"),
             ]
 
-    def timeline(self, *workers: Worker) -> Picture:
-        """The delivery timeline of these workers; a cross where a signal killed one."""
-        events = pd.concat([worker.events for worker in workers], ignore_index=True)
+    def draw(self, stream: str = "orders", group: str = "billing") -> Picture:
+        """Draw a stream as one group sees it.
+
+        One cell an entry: filled is acknowledged, hatched is pending, empty is not delivered
+        yet, dotted is no longer in the stream. The mark above says how far the group has read.
+        Below, one row for each consumer, with what is pending with it, how often that was
+        delivered, and how long it has been idle. The newest 16 entries; if there are more, some
+        places are for the oldest that are pending.
+        Raises NoSuchStreamError and NoSuchGroupError.
+        """
+        return draw_stream(self.redis, self.key(stream), group)
+
+    def timeline(self, *sources: Worker | Sequence[Event]) -> Picture:
+        """The delivery timeline of workers, or of the events that an `on_event` collected.
+
+        A cross where a signal killed a worker. Raises ValueError without any source.
+        """
+        if not sources:
+            raise ValueError("timeline() draws workers, or lists of events: give at least one")
+        events = pd.concat([events_table(source) for source in sources], ignore_index=True)
         # Drawn just after the last event that the process reported.
         deaths = [
             (str(last["consumer"]), float(last["at"]) + 1e-9)
-            for worker in workers
-            if worker.died and len(worker.events)
+            for worker in sources
+            if isinstance(worker, Worker) and worker.died and len(worker.events)
             for last in [worker.events.iloc[-1]]
         ]
         return timeline_plot(events.sort_values("at", kind="stable"), deaths)
 
+    def age(
+        self,
+        *entry_ids: str,
+        idle_ms: int = 3_600_000,
+        stream: str = "orders",
+        group: str = "billing",
+    ) -> None:
+        """Let time pass for pending entries: an hour, as far as Redis can tell.
+
+        It sends XCLAIM with IDLE and JUSTID for each, to its owner: owner and deliveries stay
+        as they are. Does nothing for an entry that is not pending, or has no owner (XNACK).
+
+        entry_ids: none for all pending entries
+        idle_ms:   how long they have been idle afterwards, in ms
+
+        https://redis.io/docs/latest/commands/xclaim/
+        """
+        key = self.key(stream)
+        table = pending_table(self.redis, key, group)
+        for entry_id, consumer in zip(table["entry_id"], table["consumer"], strict=True):
+            # XCLAIM would make a consumer with an empty name the owner of what has none.
+            if consumer and (not entry_ids or entry_id in entry_ids):
+                self.redis.xclaim(
+                    key, group, consumer, 0, [entry_id], idle=idle_ms, justid=True
+                )
+
+    def quiet(self) -> None:
+        """Hide the log of the consumers in this notebook, where failures are on purpose."""
+        logging.getLogger("redisflow_lab").setLevel(logging.CRITICAL)
+
     def close(self) -> None:
         """Kill the workers, stop the server, and remove the lab's keys and temporary files."""
+        self._interrupts.close()
+        for view in self._views.values():
+            view.close()
         for worker in self._workers:
             worker.kill()
+        for process in self._processes:
+            process.kill()
+        self._starter.close()
+        self._recorders.close()
         try:
             self.server.close()
         finally:

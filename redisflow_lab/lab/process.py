@@ -1,5 +1,6 @@
 """Child processes and folders that never outlive this process, even if it is killed."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from weakref import finalize
 
 from redisflow_lab.lab.lifeline import close_in_forks
@@ -14,14 +16,14 @@ from redisflow_lab.lab.lifeline import close_in_forks
 # The shell replaces itself with the program (exec), so pid and exit status are the program's.
 # Before that it starts a guard, which reads from a pipe whose other end only this process
 # holds. A line means that this process has waited for the program, so the guard exits. End
-# of file means that this process is gone, for whatever reason: the guard kills the program,
-# which works on a stopped program, too.
+# of file means that this process is gone, for whatever reason: the guard kills the program
+# with its forks, itself included, which works on a stopped program, too.
 _GUARDED = """
 exec 3<&0 </dev/null
 (
   trap '' INT TERM HUP
   if read -r _ <&3; then exit; fi
-  kill -KILL $$
+  kill -KILL -$$
 ) >/dev/null 2>&1 &
 exec 3<&-
 exec "$@"
@@ -33,6 +35,14 @@ trap '' INT TERM HUP
 read -r _
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 """
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words: "exit 1", or the name of the fatal signal."""
+    if status >= 0:
+        return f"exit {status}"
+    known = {int(number): number.name for number in signal.Signals}
+    return known.get(-status, f"signal {-status}")
 
 
 class Child:
@@ -70,6 +80,7 @@ class Child:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        self._dismissing = Lock()  # several threads may look after the same program
         assert self._process.stdin is not None
         # Popen keeps a reference to itself, and so to the pipe, while its process runs.
         finalize(self, close_in_forks(self._process.stdin).close)
@@ -91,17 +102,20 @@ class Child:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Send SIGKILL, and wait for the end."""
-        self._process.kill()
+        """Send SIGKILL to it and its forks, and wait for its end."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._dismiss_guard()
 
     def _dismiss_guard(self) -> None:
         lifeline = self._process.stdin
-        if lifeline is not None and not lifeline.closed:
-            with suppress(BrokenPipeError):  # killed before the guard started
-                lifeline.write(b"\n")
-                lifeline.close()
+        with self._dismissing:
+            if lifeline is not None and not lifeline.closed:
+                with suppress(BrokenPipeError):  # killed before the guard started
+                    lifeline.write(b"\n")
+                    lifeline.close()
 
 
 class PrivateFolder:

@@ -13,6 +13,7 @@ from contextlib import closing
 from importlib.metadata import version
 
 from redisflow_lab.lab import Lab
+from tools.bench import lab as laboratory
 from tools.bench import (
     scale,
     side_coredis,
@@ -90,6 +91,7 @@ def main() -> None:
             publish[size] = measure_publish(lab.redis, job, PUBLISHERS)
             consume[size] = measure_consume(lab.redis, job, CONSUMERS)
         growths = scale.measure(lab.redis, url)
+        start_ms = laboratory.worker_start_ms(lab)
 
     redis_py, ours, limit = side_redis_py, side_redisflow, side_limit
     show("publish", PUBLISHERS, publish, redis_py.PUBLISHER, limit.PUBLISHER)
@@ -110,6 +112,7 @@ def main() -> None:
         publish, ours.PUBLISHER, ours.PLAIN_PUBLISHER,
     )  # fmt: skip
     scale.show(growths)
+    laboratory.show(start_ms, laboratory.chapters_to_empty_notebooks())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tools.matrix.environments import ROOT, MissingError, environment
 from tools.matrix.shared_server import shared_server
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def all_rows() -> list[Row]:
         Row("a URL", partial(by_url, [*found, *fetched])),
         *(Row("bundled", bundled, python) for python in PYTHONS if python != HERE),
         Row("bundled", bundled, PYTHONS[0], "lowest"),
-        Row("bundled", bundled, PYTHONS[-1], "newest"),
+        Row("bundled", bundled, "3.13", "newest"),  # more machines have it than 3.14
     ]
 
 

@@ -67,7 +67,7 @@ def run(row: Row, number: int) -> Result:
             )
             report = FOLDER / f"{number}.xml"
             tests = ("-n", "2", "--dist", "worksteal", "tests")
-            marked = () if row.whole else ("-m", "not once")
+            marked = ("-m", "not slow" if row.whole else "not once and not slow")
             result.tests = tests_of(report_of(python, environment, report, *tests, *marked))
             chapters = ("-n", "2", "--dist", "loadfile", "--nbval", "notebooks")
             result.chapters = chapters_of(report_of(python, environment, report, *chapters))

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -33,11 +35,31 @@ def compile_proto(text: str) -> type[ProtobufMessage]:
         if done.returncode != 0:
             raise SchemaError(done.stderr.strip())
         compiled = FileDescriptorSet.FromString(Path(folder, "compiled").read_bytes())
-    pool = DescriptorPool()
-    for file in compiled.file:
-        pool.Add(file)
     file = compiled.file[-1]
     if not file.message_type:
         raise SchemaError("the text declares no message; add one: message Order { ... }")
     name = ".".join(filter(None, [file.package, file.message_type[0].name]))
+    return _message_class([each.SerializeToString() for each in compiled.file], name)
+
+
+def take_apart(
+    message_class: type[ProtobufMessage],
+) -> tuple[Callable[[list[bytes], str], type[ProtobufMessage]], tuple[list[bytes], str]]:
+    """A function and its arguments that make the class again, in another process."""
+    files: dict[str, bytes] = {}
+
+    def add(file: Any) -> None:
+        for needed in file.dependencies:
+            add(needed)
+        files[file.name] = file.serialized_pb
+
+    add(message_class.DESCRIPTOR.file)
+    return _message_class, ([*files.values()], message_class.DESCRIPTOR.full_name)
+
+
+def _message_class(files: list[bytes], name: str) -> type[ProtobufMessage]:
+    """The class of a message, from serialized file descriptors in the order of imports."""
+    pool = DescriptorPool()
+    for file in files:
+        pool.AddSerializedFile(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))

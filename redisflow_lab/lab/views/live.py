@@ -12,9 +12,9 @@ from IPython.display import HTML, DisplayHandle
 from redis import Redis
 
 from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.inspection.lag import lag_of, stream_and_groups
+from redisflow_lab.lab.inspection.missing import NoSuchStreamError, explaining_missing
 from redisflow_lab.lab.prefix import without_prefix
-from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
-from redisflow_lab.lab.views.missing import NoSuchStreamError, explaining_missing
 from redisflow_lab.lab.views.plots import Picture, lag_plot
 from redisflow_lab.lab.views.tables import groups_table, stream_table
 

@@ -5,9 +5,9 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from redisflow_lab.lab.views.lag import lag_of
-from redisflow_lab.lab.views.missing import explaining_missing
-from redisflow_lab.lab.views.moment import of_one_moment
+from redisflow_lab.lab.inspection.lag import lag_of
+from redisflow_lab.lab.inspection.missing import explaining_missing
+from redisflow_lab.lab.inspection.moment import of_one_moment
 from redisflow_lab.lab.views.tables import EVERY_ENTRY
 
 

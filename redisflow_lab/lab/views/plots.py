@@ -82,8 +82,8 @@ def lag_plot(
                 rows[what].astype("Float64").to_numpy(float, na_value=float("nan")),
                 index=rows["t_s"],
             )
-            drawn = pd.concat([known, pd.Series(float("nan"), index=list(gaps))])
-            drawn = drawn.sort_index(kind="stable")
+            nothing = pd.Series(float("nan"), index=list(gaps), dtype=float)
+            drawn = pd.concat([known, nothing]).sort_index(kind="stable") if gaps else known
             axes.step(
                 drawn.index, drawn, where="post", color=colour, linestyle=dashes, linewidth=2
             )

@@ -15,19 +15,17 @@ from redis.client import Pipeline
 from redisflow_lab._internal.checks import check_positive
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.dead_letters import DeadLetters
+from redisflow_lab.lab.inspection.lag import lag_of, stream_and_groups
+from redisflow_lab.lab.inspection.missing import explaining_missing
+from redisflow_lab.lab.inspection.moment import of_one_moment
 from redisflow_lab.lab.prefix import without_prefix
-from redisflow_lab.lab.views.lag import lag_of, stream_and_groups
-from redisflow_lab.lab.views.missing import explaining_missing
-from redisflow_lab.lab.views.moment import of_one_moment
 
-_STYLE = (
-    "<style>.redisflow{border-collapse:collapse;margin:.4em 0;"
-    "font-variant-numeric:tabular-nums}"
-    ".redisflow caption{font-weight:600;padding:.2em 0}"
-    ".redisflow th,.redisflow td{border-bottom:1px solid #8886;padding:.25em .8em}</style>"
-)
-# Inline on each cell, because JupyterLab's own rule for table cells overrides a class.
-_LEFT, _RIGHT = ' style="text-align:left"', ' style="text-align:right"'
+# Inline on each element: JupyterLab's own rule for table cells overrides a class, and removes
+# <style> from the outputs of a notebook that has not been run yet.
+_TABLE = "border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums"
+_CAPTION = "font-weight:600;padding:.2em 0;text-align:left"
+_CELL = "border-bottom:1px solid #8886;padding:.25em .8em"
+_LEFT, _RIGHT = (f' style="{_CELL};text-align:{side}"' for side in ("left", "right"))
 
 
 EVERY_ENTRY = 2**63 - 1
@@ -64,7 +62,7 @@ class Table(pd.DataFrame):
         )
         caption = "<br>".join(escape(line) for line in self._heading())
         return (
-            f'{_STYLE}<table class="redisflow"><caption{_LEFT}>{caption}</caption>'
+            f'<table style="{_TABLE}"><caption style="{_CAPTION}">{caption}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 

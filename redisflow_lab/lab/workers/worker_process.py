@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +35,7 @@ class Options(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """What the process has to do; it receives this through a pipe when it starts."""
+    """What the process has to do."""
 
     redis: Redis
     stream: str
@@ -69,10 +68,8 @@ def make_reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Ev
     return report
 
 
-def main(job_fd: int, events_fd: int) -> None:
-    """Read the job from one pipe, then consume and write events to the other until SIGTERM."""
-    with os.fdopen(job_fd, "rb") as pipe:
-        job: Job = pickle.load(pipe)
+def consume(job: Job, events_fd: int) -> None:
+    """Consume, and write events to the pipe, until SIGTERM."""
     consumer = RedisStreamConsumer(
         job.redis,
         job.stream,

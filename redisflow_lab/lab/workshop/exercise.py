@@ -1,13 +1,31 @@
 """What an exercise consists of."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.workshop.scene import Scene
 
 
 class NotYetError(Exception):
     """The task is not solved. The text says what was expected, and what is there."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An answer that people give.
+
+    what: is wrong with it
+    code: of the answer, with `task`
+    says: a part of what the check answers, which no other answer gets
+    """
+
+    what: str
+    code: str
+    says: str
 
 
 class Exercise(ABC):
@@ -16,21 +34,25 @@ class Exercise(ABC):
     id:       of the chapter and the exercise, such as "04-after-delivery"
     goal:     what the state of the server is to be, in one sentence
     given:    what the learner has, in one sentence
-    minutes:  measured with readers
+    minutes:  for a reader, with a wrong try or two
+    extra:    whether it belongs to a section that is called extra
     hints:    three, each a step nearer
     solution: code that solves it, with `task`
-    wrong:    answers that people give; by what is wrong with each, its code
+    wrong:    at least three answers that people give
     why:      what it teaches, in one or two sentences
+    needs:    commands and options that the server must support, as for `Lab`
     """
 
     id: ClassVar[str]
     goal: ClassVar[str]
     given: ClassVar[str]
     minutes: ClassVar[int]
+    extra: ClassVar[bool] = False
     hints: ClassVar[tuple[str, str, str]]
     solution: ClassVar[str]
-    wrong: ClassVar[dict[str, str]]
+    wrong: ClassVar[tuple[Wrong, ...]]
     why: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def set(self, scene: Scene) -> None:
@@ -54,3 +76,38 @@ def expect(expected: object, found: object, what: str, command: str, meaning: st
     """
     if found != expected:
         raise NotYetError(f"Expected {expected} {what}, found {found} ({command}).\n{meaning}")
+
+
+def expect_kept(scene: Scene, entry_ids: Iterable[str]) -> None:
+    """Raise NotYetError if one of these entries is no longer in the stream."""
+    if deleted := scene.deleted(entry_ids):
+        raise NotYetError(
+            f"Expected {_listed(deleted)} in the stream, and "
+            f"{'it is' if len(deleted) == 1 else 'they are'} deleted "
+            f"(XRANGE {scene.orders} - +).\n"
+            "A deleted entry cannot be brought back, and this task needs it. Run the cell with "
+            "exercise(...) again."
+        )
+
+
+def expect_invoices(scene: Scene, contents: Iterable[str], meaning: str) -> None:
+    """Raise NotYetError unless the invoices have exactly these contents, in any order.
+
+    meaning: what a missing or a further invoice of an order comes from
+    """
+    expected, found = Counter(contents), Counter(scene.billed())
+    command = f"LRANGE {scene.invoices} 0 -1"
+    if other := found - Counter({content: found[content] for content in expected}):
+        raise NotYetError(
+            f"Expected the contents of orders as invoices, found also "
+            f"{printable(repr(min(other)), 60)} ({command}).\n"
+            "No order that is to be billed has this content. An invoice is the content of its "
+            "order, as text."
+        )
+    for content, count in expected.items():
+        what = f"invoice{'s' if count != 1 else ''} {content!r}"
+        expect(count, found[content], what, command, meaning)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -3,15 +3,18 @@
 import difflib
 import math
 from collections.abc import Callable
-from textwrap import fill
 from typing import Any
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.workshop.chapters import PREDICTIONS
 from redisflow_lab.lab.workshop.progress import Progress
+from redisflow_lab.lab.workshop.verdict import wrapped
 
 LONGEST = 200
-"""Characters of a text that is predicted."""
+"""Characters of a text that is predicted, and digits of a number."""
+
+MOST = 20
+"""Parts of a list that is predicted."""
 
 
 class Predictions:
@@ -23,41 +26,67 @@ class Predictions:
     def __init__(self, progress: Callable[[], Progress]) -> None:
         self._progress = progress
 
-    def predict(self, name: str, value: Any) -> None:
+    def predict(self, name: str, value: Any, *more: Any) -> None:
         """Note what you expect, before you run the cell that shows it.
 
         name:  of the prediction, such as "04-bob"
         value: a number, a text, or a list of them; `...` is nothing yet
+        more:  nothing: several values belong into one list
         """
         _check_name(name)
-        if value is ... or (isinstance(value, list | tuple) and ... in value):
+        if more:
+            print(f"Put them into one list, [{', '.join(map(repr, (value, *more)))}].")
+            return
+        value = _plain(value)
+        if value is ... or (isinstance(value, list) and ... in value):
             print("Put what you expect in the place of the dots, and run this cell again.")
         elif problem := _problem_of(value):
             print(f"This was not noted: {problem}. Predict a number, or a short text.")
         else:
-            self._progress().write("predictions", name, predicted=_plain(value))
-            print(f"Noted: {_shown(value)}")
+            self._note(name, value)
+
+    def _note(self, name: str, value: Any) -> None:
+        """Keep a prediction, unless its answer was shown already."""
+        progress = self._progress()
+        known = progress.read("predictions", name)
+        if known.get("right") is not None:
+            before = _shown(known["predicted"])
+            print(f"You predicted {before} before the answer was shown. That one counts.")
+            return
+        progress.write("predictions", name, predicted=value, right=None)
+        print(f"Noted: {_shown(value)}")
 
     def reveal(self, name: str, value: Any) -> None:
-        """Say what it is, what was predicted, and if that was wrong, why people think so."""
+        """Say what it is, what was predicted, and if that was wrong, why people think so.
+
+        The first time counts: a cell that is run again may have something else to show.
+        """
         why = _check_name(name)
+        value = _plain(value)
         progress = self._progress()
         known = progress.read("predictions", name)
         if "predicted" not in known:
             print(f"{_shown(value)}   (no prediction)")
             return
         predicted = known["predicted"]
-        is_right = _same(predicted, _plain(value))
-        progress.write("predictions", name, right=is_right)
+        if known.get("right") is not None:
+            print(f"{_shown(value)}   (you predicted {_shown(predicted)}; counted before)")
+            return
+        if problem := _misfit(predicted, value):
+            said = f"you predicted {_shown(predicted)}: not counted, {problem}"
+            print(f"{_shown(value)}   ({said})")
+            return
+        is_right = _same(predicted, value)
+        progress.write("predictions", name, actual=value, right=is_right)
         said = "as you predicted" if is_right else f"you predicted {_shown(predicted)}"
         print(f"{_shown(value)}   ({said})")
         if not is_right:
-            print(fill(why, 76))
+            print(wrapped(why))
 
 
 def _check_name(name: str) -> str:
     """The text that explains a wrong prediction. Raises KeyError for a name that is none."""
-    if name not in PREDICTIONS:
+    if not isinstance(name, str) or name not in PREDICTIONS:
         near = difflib.get_close_matches(str(name), PREDICTIONS, n=1, cutoff=0.0)
         raise KeyError(f"there is no prediction {name!r}; the nearest is {near[0]!r}")
     return PREDICTIONS[name]
@@ -65,35 +94,69 @@ def _check_name(name: str) -> str:
 
 def _problem_of(value: Any) -> str:
     """Why this is no prediction; empty if it is one."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
+        if len(value) > MOST:
+            return f"it has {len(value):,} parts"
         return next(filter(None, map(_problem_of, value)), "")
     if isinstance(value, str) and len(value) > LONGEST:
         return f"it has {len(value):,} characters"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is no number to compare with"
-    if value is None or isinstance(value, str | int | float | bytes):
+    if isinstance(value, int) and abs(value) >= 10**LONGEST:
+        return f"it has more than {LONGEST} digits"
+    if value is None or isinstance(value, str | int | float):
         return ""
     return f"it is a {type(value).__name__}"
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _plain(value: Any, depth: int = 3) -> Any:
+    """As JSON has it, if it can: also a value out of a table or of numpy."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple) and depth:
+        return [_plain(part, depth - 1) for part in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    return value
 
 
 def _same(predicted: Any, actual: Any) -> bool:
-    """Whether they are equal, upper and lower case and the type of a number aside."""
+    """Whether they say the same, case, spaces, quotes and a list of one part aside."""
+    predicted, actual = _unwrapped(predicted), _unwrapped(actual)
     if isinstance(predicted, list) and isinstance(actual, list):
         return len(predicted) == len(actual) and all(map(_same, predicted, actual))
-    if isinstance(predicted, str) or isinstance(actual, str):
-        return str(predicted).strip().casefold() == str(actual).strip().casefold()
-    return bool(predicted == actual)
+    if isinstance(predicted, int | float) and isinstance(actual, int | float):
+        return predicted == actual
+    return _letters(predicted) == _letters(actual)
+
+
+def _misfit(predicted: Any, actual: Any) -> str:
+    """Why a prediction could not be right, whatever was meant by it; empty if it could."""
+    predicted, actual = _unwrapped(predicted), _unwrapped(actual)
+    if _same(predicted, actual):
+        return ""
+    if isinstance(actual, list) and isinstance(predicted, int | float):
+        return "as the answer is a list"
+    if isinstance(actual, str) and isinstance(predicted, int | float):
+        return "as the answer is a text, in quotes"
+    if isinstance(actual, int | float) and not isinstance(predicted, int | float | list):
+        return "as the answer is a number"
+    return ""
+
+
+def _unwrapped(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _letters(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_letters, value))
+    return "".join(str(value).split()).casefold()
 
 
 def _shown(value: Any) -> str:
-    plain = _plain(value)
-    if isinstance(plain, list):
-        return ", ".join(map(_shown, plain)) or "nothing"
-    return printable(str(plain), LONGEST)
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "nothing"
+    return printable(str(value), LONGEST)

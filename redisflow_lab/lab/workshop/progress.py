@@ -3,17 +3,20 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from redisflow_lab.lab.waiting import wait_until
+
 VERSION = 1
 FILE = "progress.json"
+KINDS = ("predictions", "exercises", "stages")
 
 
 class Progress:
-    """Predictions and exercises of one learner, by id.
+    """Predictions, exercises and stages of one learner, by name.
 
     In `progress.json` of the folder that REDISFLOW_WORK names, or of the folder of the
     notebook if such a file is there. Elsewhere, as in a test run, nothing is written, and it
@@ -21,7 +24,8 @@ class Progress:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._file = None if folder is None else folder / FILE
+        # The target of a link, such as a folder that is synchronised, and not the link.
+        self._file = None if folder is None else (folder / FILE).resolve()
         self._kept: dict[str, Any] = _empty()
 
     @classmethod
@@ -31,56 +35,106 @@ class Progress:
             return cls(Path(named))
         return cls(Path.cwd() if Path(FILE).exists() else None)
 
+    def begin(self) -> None:
+        """Write the file, if there is none."""
+        self._change(lambda _: None)
+
     def read(self, kind: str, name: str) -> dict[str, Any]:
         """What is known of one prediction or exercise; empty if nothing is.
 
-        kind: "predictions" or "exercises"
+        kind: "predictions", "exercises" or "stages"
         """
-        with self._open() as content:
-            found: dict[str, Any] = content[kind].get(name, {})
-            return dict(found)
+        return self.read_all(kind).get(name, {})
+
+    def read_all(self, kind: str) -> dict[str, dict[str, Any]]:
+        """What is known of all predictions, exercises or stages, by name."""
+        found: dict[str, dict[str, Any]] = self._content()[kind]
+        return {name: dict(known) for name, known in found.items()}
 
     def write(self, kind: str, name: str, **values: Any) -> None:
         """Add values to what is known of one prediction or exercise."""
-        with self._open() as content:
-            content[kind].setdefault(name, {}).update(values)
-            self._store(content)
+        self._change(lambda content: content[kind].setdefault(name, {}).update(values))
 
-    @contextmanager
-    def _open(self) -> Iterator[dict[str, Any]]:
-        """The content, while no other process changes it."""
-        if self._file is None:
-            yield self._kept
-            return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield self._load(self._file)
+    def _content(self) -> dict[str, Any]:
+        if self._file is not None:
+            try:
+                with _locked(self._file):
+                    return _load(self._file)
+            except OSError as error:
+                self._give_up(error)
+        return self._kept
 
-    def _load(self, file: Path) -> dict[str, Any]:
-        if not file.exists():
-            return _empty()
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            problem = _problem_of(content)
-        except ValueError as error:  # neither text nor JSON
-            problem = f"it cannot be read ({error})"
-        if not problem:
-            return dict(content)
+    def _change(self, change: Callable[[dict[str, Any]], object]) -> None:
+        if self._file is not None:
+            try:
+                with _locked(self._file):
+                    content = _load(self._file)
+                    change(content)
+                    _store(content, self._file)
+                return
+            except OSError as error:
+                self._give_up(error)
+        change(self._kept)
+
+    def _give_up(self, error: OSError) -> None:
+        """Go on without a file: a full disk must not keep a verdict from the learner."""
+        print(f"Your progress cannot be kept: {error}. It lasts as long as this kernel.")
+        self._file = None
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """What a progress file holds: for each kind, what is known by name.
+
+    Raises ValueError with the reason if it is none, and OSError if it cannot be opened.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # neither text nor JSON
+        raise ValueError(f"it cannot be read ({error})") from None
+    if problem := _problem_of(content):
+        raise ValueError(problem)
+    return dict(content)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Keep other processes from changing the file. Raises TimeoutError after a while."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{FILE}.lock").open("w") as lock:
+        wait_until(
+            lambda: _lock(lock.fileno()), f"another kernel lets go of {file}", timeout_s=5
+        )
+        yield
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _load(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return _empty()
+    try:
+        return read_file(file)
+    except ValueError as error:
         aside = _free_name(file)
         file.replace(aside)
-        print(f"{file} was put aside as {aside.name}: {problem}. A new one was begun.")
+        print(f"{file} was put aside as {aside.name}: {error}. A new one was begun.")
         return _empty()
 
-    def _store(self, content: dict[str, Any]) -> None:
-        if self._file is not None:
-            new = self._file.with_suffix(".new")
-            new.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-            new.replace(self._file)  # in one step: a crash leaves the old one or the new one
+
+def _store(content: dict[str, Any], file: Path) -> None:
+    new = file.with_name(f".{FILE}.new")
+    new.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    new.replace(file)  # in one step: a crash leaves the old one or the new one
 
 
 def _empty() -> dict[str, Any]:
-    return {"version": VERSION, "predictions": {}, "exercises": {}}
+    return {"version": VERSION, **{kind: {} for kind in KINDS}}
 
 
 def _problem_of(content: object) -> str:
@@ -89,9 +143,14 @@ def _problem_of(content: object) -> str:
         return "it is not a progress file"
     if content["version"] > VERSION:
         return f"a newer version of the course has written it (format {content['version']})"
-    if not all(isinstance(content.get(kind), dict) for kind in ("predictions", "exercises")):
+    entries = [content.get(kind) for kind in KINDS]
+    if not all(isinstance(one, dict) and _all_dicts(one) for one in entries):
         return "it is not a progress file"
     return ""
+
+
+def _all_dicts(entries: dict[str, object]) -> bool:
+    return all(isinstance(known, dict) for known in entries.values())
 
 
 def _free_name(file: Path) -> Path:

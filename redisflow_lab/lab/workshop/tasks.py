@@ -4,9 +4,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from redis import Redis
+from redis import Redis, exceptions
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from redisflow_lab._internal.printable import printable
@@ -15,8 +14,10 @@ from redisflow_lab.lab.laboratory import Lab
 from redisflow_lab.lab.workers.worker import Worker
 from redisflow_lab.lab.workshop.chapters import EXERCISES
 from redisflow_lab.lab.workshop.exercise import Exercise, NotYetError
+from redisflow_lab.lab.workshop.progress import Progress
 from redisflow_lab.lab.workshop.scene import Scene
 from redisflow_lab.lab.workshop.verdict import Outcome, Verdict, wrapped
+from redisflow_lab.message import MessageDecodeError
 
 _ANSWER_S = 2
 """A check asks a few commands: it ends within 10 s, whatever the server does."""
@@ -26,15 +27,17 @@ class Task:
     """An exercise, set on keys of its own.
 
     redis:    a client of the lab's server
+    key:      gives the key of the task with a name
     orders:   key of the stream
     invoices: key of a list, with one element for each order that was billed
     bill:     a handler that bills an order
     """
 
-    def __init__(self, exercise: Exercise, lab: Lab) -> None:
-        self._exercise, self._lab = exercise, lab
+    def __init__(self, exercise: Exercise, lab: Lab, progress: Progress) -> None:
+        self._exercise, self._lab, self._progress = exercise, lab, progress
         scene = Scene(lab.redis, lab.key, exercise.id)
         self.redis: Redis = lab.redis
+        self.key: Callable[[str], str] = scene.key
         self.orders, self.invoices = scene.orders, scene.invoices
         self.bill: Callable[[Delivery], None] = scene.bill
         self._hints = 0
@@ -45,19 +48,37 @@ class Task:
     def __repr__(self) -> str:
         return wrapped(f"Goal: {self._exercise.goal}\nYou have: {self._exercise.given}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a handler that uses `task`: its copy in a worker knows the keys, and no lab."""
+        kept = self.__dict__.copy()
+        del kept["_lab"], kept["_progress"]
+        return kept
+
     def worker(self, name: str | None, handler: Handler, **options: Any) -> Worker:
         """`Lab.worker` on the stream of this task."""
-        return self._lab.worker(name, handler, stream=self.orders, **options)
+        return self._lab.worker(name, handler, **{"stream": self.orders, **options})
 
     def check(self) -> Verdict:
         """Compare the state of the server with the goal. May be asked at any time."""
+        verdict = self._ask_server()
+        known = self._progress.read("exercises", self._exercise.id)
+        self._note(
+            checks=int(known.get("checks") or 0) + 1,
+            outcome=verdict.outcome.name.lower(),
+            passed=known.get("passed", False) or verdict.outcome is Outcome.PASSED,
+        )
+        return verdict
+
+    def _ask_server(self) -> Verdict:
         redis = self._lab.server.connect()
         redis.connection_pool.connection_kwargs["socket_timeout"] = _ANSWER_S
         redis.set_retry(Retry(NoBackoff(), 0))
         with redis:
             try:
                 return self._judge(Scene(redis, self._lab.key, self._exercise.id))
-            except (RedisError, OSError) as error:
+            except (exceptions.ResponseError, UnicodeDecodeError, MessageDecodeError) as error:
+                return self._unreadable(redis, error)
+            except (exceptions.RedisError, OSError) as error:
                 return Verdict(
                     Outcome.ERROR,
                     f"The check could not ask the server: {printable(str(error))}\n"
@@ -65,15 +86,31 @@ class Task:
                     "closed, run the chapter from its first cell.",
                 )
 
+    def _unreadable(self, redis: Redis, error: Exception) -> Verdict:
+        """Something is there that no right answer leaves: of another type, or no text."""
+        scene = Scene(redis, self._lab.key, self._exercise.id)
+        types = ", ".join(f"{key} is a {kind}" for key, kind in scene.types())
+        return Verdict(
+            Outcome.FAILED,
+            f"A key of this task holds something else than expected: "
+            f"{printable(str(error), 200)}.\n{types} (TYPE key). What is written must be text, "
+            "such as the content of an order, or a message with the field data.",
+        )
+
     def hint(self) -> Verdict:
         """The next of three hints. After the third, the third again."""
         self._hints = min(self._hints + 1, len(self._exercise.hints))
+        self._note(hints=self._hints)
         text = self._exercise.hints[self._hints - 1]
         return Verdict(Outcome.NOTE, f"Hint {self._hints} of 3. {text}")
 
     def solution(self) -> Verdict:
         """Code that solves the task, and why it is so."""
+        self._note(solution_shown=True)
         return Verdict(Outcome.NOTE, self._exercise.why, self._exercise.solution)
+
+    def _note(self, **values: Any) -> None:
+        self._progress.write("exercises", self._exercise.id, **values)
 
     def _judge(self, scene: Scene) -> Verdict:
         if not scene.redis.exists(self.orders):
@@ -86,18 +123,37 @@ class Task:
         except NotYetError as error:
             if not self._exercise.is_attempted(scene):
                 return Verdict(Outcome.NOT_ATTEMPTED, f"Goal: {self._exercise.goal}")
-            hint = f"task.hint() for a hint ({self._hints} of 3 used)"
-            return Verdict(Outcome.FAILED, f"{str(error).strip()}\n{hint}")
+            said = str(error).strip()
+            advice = f"task.hint() for a hint ({self._hints} of 3 used)"
+            if "exercise(...)" not in said:
+                advice += ". To begin anew, run the cell with exercise(...) again."
+            return Verdict(Outcome.FAILED, f"{said}\n{advice}")
         return Verdict(Outcome.PASSED, self._exercise.why, self._exercise.solution)
 
 
-def exercise(exercise_id: str, lab: Lab) -> Task:
-    """Set the scene of an exercise on fresh keys, and return the task.
+class Exercises:
+    """The exercises of one learner.
 
-    The learner works on it in the next cells, and asks `task.check()`. Running this again
-    begins anew. Raises KeyError for an id that does not exist; it names the nearest.
+    progress: where they are kept; asked for each time, as the current folder may change
     """
-    if exercise_id not in EXERCISES:
-        near = difflib.get_close_matches(str(exercise_id), EXERCISES, n=1, cutoff=0.0)
-        raise KeyError(f"there is no exercise {exercise_id!r}; the nearest is {near[0]!r}")
-    return Task(EXERCISES[exercise_id](), lab)
+
+    def __init__(self, progress: Callable[[], Progress]) -> None:
+        self._progress = progress
+
+    def exercise(self, exercise_id: str, lab: Lab) -> Task:
+        """Set the scene of an exercise on fresh keys, and return the task.
+
+        The learner works on it in the next cells, and asks `task.check()`. Running this again
+        begins anew. Raises KeyError for an id that does not exist; it names the nearest. And
+        ConnectionError if the server is down.
+        """
+        if exercise_id not in EXERCISES:
+            near = difflib.get_close_matches(str(exercise_id), EXERCISES, n=1, cutoff=0.0)
+            raise KeyError(f"there is no exercise {exercise_id!r}; the nearest is {near[0]!r}")
+        try:
+            return Task(EXERCISES[exercise_id](), lab, self._progress())
+        except exceptions.ConnectionError as error:
+            raise ConnectionError(
+                f"the task was not set, as the server is down: {printable(str(error))}. "
+                "Start it with lab.server.start(), and run this cell again"
+            ) from error

@@ -59,4 +59,15 @@ class Verdict:
 
 def wrapped(text: str) -> str:
     """The text in lines that a printed page is wide enough for."""
-    return "\n".join(fill(line, _WIDTH) for line in text.splitlines())
+    return "\n".join(_filled(line, _WIDTH) for line in text.splitlines())
+
+
+def indented(text: str, margin: str) -> str:
+    """The text in lines for print, each behind a margin."""
+    width = _WIDTH - len(margin)
+    return indent("\n".join(_filled(line, width) for line in text.splitlines()), margin)
+
+
+def _filled(line: str, width: int) -> str:
+    """A line as several. Keys and commands stay whole, so that they can be copied."""
+    return fill(line, width, break_on_hyphens=False, break_long_words=False)

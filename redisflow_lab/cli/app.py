@@ -1,0 +1,59 @@
+"""The commands of `redisflow`, and their options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="RedisFlow Lab: learn what a Redis Stream promises by breaking it on purpose.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def course(
+    folder: Annotated[Path, typer.Argument(help="where your copy of the chapters is laid")],
+    reset: Annotated[
+        str, typer.Option(metavar="CHAPTER", help="lay this chapter anew, and keep yours")
+    ] = "",
+    colab: Annotated[
+        bool, typer.Option("--colab", help="begin each with a cell that installs it on Colab")
+    ] = False,
+) -> None:
+    """Lay the chapters of the course into a folder, without outputs.
+
+    What you have changed there is never overwritten.
+    """
+    from redisflow_lab.cli.course import lay_course
+
+    try:
+        told = lay_course(folder, reset, for_colab=colab)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--reset") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{folder} cannot be used: {error}") from None
+    print(*told, sep="\n")
+
+
+@app.command(name="class")
+def class_(
+    files: Annotated[list[Path], typer.Argument(help="the progress.json of each learner")],
+) -> None:
+    """Show how far each learner of a class is, and who may be stuck."""
+    from redisflow_lab.cli.classroom import class_table
+
+    print(class_table(files))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and the shortest way to it.
+
+    The exit status is 1 if the course cannot be run.
+    """
+    from redisflow_lab.cli.doctor import examine
+
+    raise typer.Exit(examine())

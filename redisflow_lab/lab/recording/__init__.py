@@ -1,0 +1,1 @@
+"""What a stream went through: states that the server reported, and what happened between."""

@@ -1,0 +1,161 @@
+"""Records what happens to a stream, while it happens."""
+
+import time
+from collections import deque
+from threading import Event as Signal
+from threading import Lock, Thread
+from weakref import ref
+
+import redis as redis_py
+from redis import Redis
+
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.events import Event
+from redisflow_lab.lab.inspection.missing import NoSuchStreamError
+from redisflow_lab.lab.inspection.state import Reader
+from redisflow_lab.lab.prefix import without_prefix
+from redisflow_lab.lab.recording.recording import Happening, Moment, Recording
+
+SAMPLE_S = 0.02
+"""The server is asked so often, and at once when a worker reports something."""
+PAUSE_S = 0.005
+"""Between two questions, so that a fast worker does not make the server answer these alone."""
+MOST = 10_000
+"""How many moments and happenings are kept: the newest."""
+
+
+class Recorder:
+    """Asks the server for the state of a stream again and again, until it is closed.
+
+    redis:  a client of its own
+    stream: the key
+    """
+
+    def __init__(self, redis: Redis, stream: str) -> None:
+        self.stream = stream
+        self._redis, self._reader = redis, Reader(redis, stream)
+        self._moments: deque[Moment] = deque(maxlen=MOST)
+        self._happenings: deque[Happening | Event] = deque(maxlen=MOST)
+        self._taken = 0
+        self.newest = Moment(0.0, None)
+        """What the server said last, whether or not it was kept."""
+        self._latest = 0.0  # when the newest happening was
+        self._began = time.monotonic()
+        self._lock = Lock()  # held while what is kept is changed or copied
+        self._asking = Lock()  # held while the server is asked
+        self._over, self._wake = Signal(), Signal()
+        self.ask()
+        # A thread that held this object would keep it alive for ever.
+        arguments = (ref(self), self._over, self._wake)
+        self._thread = Thread(target=_keep_asking, args=arguments, daemon=True)
+        self._thread.start()
+
+    @property
+    def recording(self) -> Recording:
+        """What was recorded so far, this moment included."""
+        self.ask()
+        with self._lock:
+            moments, happenings, taken = [*self._moments], [*self._happenings], self._taken
+        told = [
+            self._in_words(happening) if isinstance(happening, Event) else happening
+            for happening in happenings
+        ]
+        return Recording(
+            without_prefix(self.stream),
+            moments,
+            sorted(told, key=lambda happening: happening.t_s),
+            taken - len(moments),
+        )
+
+    def happened(self, kind: str, text: str, *, group: str = "", consumer: str = "") -> None:
+        """Take down what has happened now, and what the server says of it."""
+        now = self._now()
+        self._add(Happening(now, kind, text, group, consumer), now)
+        self.ask()
+
+    def reported(self, event: Event) -> None:
+        """Take down an event of a worker. The server is asked soon, by another thread.
+
+        A busy worker reports ten thousands a second: what it means is found out later.
+        """
+        self._add(event, event.at - self._began)
+        self._wake.set()
+
+    def ask(self) -> None:
+        """Ask the server now."""
+        with self._asking:
+            asked = self._now()
+            try:
+                state, trouble = self._reader.read(), ""
+            except redis_py.RedisError as error:
+                state, trouble = None, _trouble(error)
+            self.newest = Moment(asked, state, trouble)
+            self._keep(self.newest)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._over.set()
+        self._wake.set()
+        self._thread.join()
+        self._redis.close()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+    def _add(self, happening: Happening | Event, t_s: float) -> None:
+        with self._lock:
+            self._happenings.append(happening)
+            self._latest = max(self._latest, t_s)
+
+    def _in_words(self, event: Event) -> Happening:
+        kind = event.kind.value
+        error = f": {printable(event.error)}" if event.error else ""
+        text = f"{printable(event.consumer)} {_SAID.get(kind, kind)} {event.entry_id}{error}"
+        return Happening(
+            event.at - self._began, kind, text, event.group, event.consumer, event.entry_id
+        )
+
+    def _keep(self, moment: Moment) -> None:
+        with self._lock:
+            before = self._moments[-1] if self._moments else None
+            if (
+                before is None
+                or _differ(before, moment)
+                or before.t_s < self._latest <= moment.t_s
+            ):
+                self._moments.append(moment)
+                self._taken += 1
+
+
+def _keep_asking(recorder: "ref[Recorder]", over: Signal, wake: Signal) -> None:
+    while not over.wait(PAUSE_S) and (found := recorder()) is not None:
+        found.ask()
+        del found
+        wake.wait(SAMPLE_S)
+        wake.clear()
+
+
+_SAID = {
+    "claimed": "claimed",
+    "delivered": "was given",
+    "handled": "has handled",
+    "acked": "acknowledged",
+    "failed": "failed on",
+    "paused": "paused at",
+    "dead-lettered": "dead-lettered",
+}
+
+
+def _differ(one: Moment, other: Moment) -> bool:
+    return (one.state, one.trouble) != (other.state, other.trouble)
+
+
+def _trouble(error: redis_py.RedisError) -> str:
+    match error:
+        case NoSuchStreamError():
+            return "this stream does not exist"
+        case redis_py.TimeoutError():
+            return "the server does not answer"
+        case redis_py.ConnectionError():
+            return "the server is down"
+    return printable(str(error))

@@ -1,0 +1,47 @@
+"""A client that tells which commands it has sent, and what the server answered."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from redis import Redis
+from redis.client import Pipeline
+
+Tell = Callable[[tuple[Any, ...], Any], None]
+"""Called after a command, with its parts and the reply."""
+
+
+class TellingRedis(Redis):
+    """A client that does what any other does, and calls `tell` after each command."""
+
+    tell: Tell
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        reply = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        self.tell(args, reply)
+        return reply
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        pipeline = TellingPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipeline.tell = self.tell
+        return pipeline
+
+
+def tell_of(redis: Redis, tell: Tell) -> Redis:
+    """A client with the connections of this one, which must not be used again."""
+    redis.auto_close_connection_pool = False
+    client = cast(TellingRedis, TellingRedis.from_pool(redis.connection_pool))
+    client.tell = tell
+    return client
+
+
+class TellingPipeline(Pipeline):
+    tell: Tell
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        sent = [args for args, _ in self.command_stack]
+        replies: list[Any] = super().execute(raise_on_error)
+        for args, reply in zip(sent, replies, strict=True):
+            self.tell(args, reply)
+        return replies

@@ -1,0 +1,177 @@
+"""Lag and pending entries over time, below the picture of a stream: in entries, in seconds."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.inspection.state import NO_GROUP, Group, Owned, order
+from redisflow_lab.lab.recording.recording import Moment, Recording
+from redisflow_lab.lab.views.shapes import Frame, Path, Text
+
+HEIGHT = 214.0
+_LEFT, _RIGHT = 128.0, 870.0
+_ENTRIES, _SECONDS = (34.0, 84.0), (140.0, 44.0)
+"""Where each panel begins, and how high it is."""
+_MARKED = {"died": "✖", "started": "▶", "ended": "■"}
+_ROOM = 74.0
+"""A label of a mark needs so much room, in px."""
+
+
+class History:
+    """What was measured of one group in a recording.
+
+    top: where it stands in the picture
+    """
+
+    def __init__(self, recording: Recording, group: str, top: float) -> None:
+        self._recording, self._group, self._top = recording, group, top
+        self._began = recording.moments[0].t_s
+        self._ends = max(recording.moments[-1].t_s, self._began + 0.001)
+        known = [moment.state for moment in recording.moments if moment.state is not None]
+        groups = [state.groups[group] for state in known if group in state.groups]
+        self._most = max([1, *(of.lag or 0 for of in groups), *(of.pending for of in groups)])
+        self._waits = [*self._seconds()]
+        self._longest = max([1.0, *(value for line in self._waits for _, value in line)])
+        self._still = self._draw()
+
+    def frame(self, number: int) -> Frame:
+        """The plots, with a line at a moment."""
+        x = self._x(self._recording.moments[number].t_s)
+        top = self._top + _ENTRIES[0] - 4
+        down = self._top + _SECONDS[0] + _SECONDS[1]
+        return self._still | {"now": Path("now", ((x, top), (x, down)))}
+
+    def _draw(self) -> Frame:
+        frame: Frame = {}
+        last = self._recording.moments[-1].t_s - self._began
+        for name, (begins, height), most in (
+            ("entries", _ENTRIES, self._most), ("seconds", _SECONDS, self._longest),
+        ):  # fmt: skip
+            top, down = self._top + begins, self._top + begins + height
+            frame[f"{name} axis"] = Path("axis", ((_LEFT, top), (_LEFT, down), (_RIGHT, down)))
+            frame[f"{name} name"] = Text("small", _LEFT - 40, top + height / 2, name, "end")
+            frame[f"{name} 0"] = Text("small", _LEFT - 5, down, "0", "end")
+            label = f"{most:,}" if isinstance(most, int) else f"{most:.3g}"
+            frame[f"{name} most"] = Text("small", _LEFT - 5, top, label, "end")
+        frame["time 0"] = Text("small", _LEFT, self._top + HEIGHT - 18, "0 s")
+        ends = f"{last:.2f} s" if last < 10 else f"{last:.0f} s"
+        frame["time end"] = Text("small", _RIGHT, self._top + HEIGHT - 18, ends, "end")
+        frame |= self._legend() | self._marks()
+        for style, what in (("pending-line", "pending"), ("lag", "lag")):
+            for number, line in enumerate(self._counts(what)):
+                points = tuple((x, self._y(value, _ENTRIES, self._most)) for x, value in line)
+                frame[f"{what} {number}"] = Path(style, points)
+        for style, line in zip(("pending-line", "lag"), self._waits, strict=True):
+            points = tuple((x, self._y(value, _SECONDS, self._longest)) for x, value in line)
+            if points:
+                frame[f"{style} s"] = Path(style, points)
+        return frame
+
+    def _legend(self) -> Frame:
+        y = self._top + 8
+        return {
+            "lag swatch": Path("lag", ((_LEFT, y), (_LEFT + 26, y))),
+            "lag name": Text("plain", _LEFT + 32, y, "lag: not yet delivered"),
+            "pending swatch": Path("pending-line", ((_LEFT + 190, y), (_LEFT + 216, y))),
+            "pending name": Text("plain", _LEFT + 222, y, "pending: not acknowledged"),
+            "seconds told": Text(
+                "small", _RIGHT, y, "in seconds: since when the oldest of them waits", "end"
+            ),
+        }  # fmt: skip
+
+    def _marks(self) -> Frame:
+        """Starts and ends of processes, each with its name as far as there is room."""
+        frame: Frame = {}
+        free = [_LEFT - _ROOM, _LEFT - _ROOM]  # where the last label of each row is
+        top, down = self._top + _ENTRIES[0], self._top + _ENTRIES[0] + _ENTRIES[1]
+        told = [
+            happening
+            for happening in self._recording.happenings
+            if happening.group == self._group and happening.kind in _MARKED
+        ]
+        for number, happening in enumerate(told):
+            x = self._x(happening.t_s)
+            frame[f"mark {number}"] = Path("mark", ((x, top), (x, down)))
+            row = next((row for row, taken in enumerate(free) if x - taken >= _ROOM), None)
+            if row is not None:
+                free[row] = x
+                text = f"{_MARKED[happening.kind]} {printable(happening.consumer, 9)}"
+                at, anchor = (x - 3, "end") if x > _RIGHT - _ROOM else (x + 3, "start")
+                frame[f"mark name {number}"] = Text(
+                    "small", at, top + 5 + 11 * row, text, anchor
+                )
+        return frame
+
+    def _counts(self, what: str) -> Iterator[list[tuple[float, float]]]:
+        """Lines in steps, interrupted where nothing is known: x in px, and the value."""
+        line: list[tuple[float, float]] = []
+        for moment in self._recording.moments:
+            group = moment.state.groups.get(self._group) if moment.state is not None else None
+            value = getattr(group, what) if group is not None else None
+            x = self._x(moment.t_s)
+            if line:
+                line.append((x, line[-1][1]))
+            if value is None:
+                if line:
+                    yield line
+                line = []
+            else:
+                line.append((x, float(value)))
+        if line:
+            yield line
+
+    def _seconds(self) -> Iterator[list[tuple[float, float]]]:
+        """For pending and for lag, how long the oldest of these entries has waited."""
+        for find in (_pending_since, _undelivered_since):
+            line: list[tuple[float, float]] = []
+            since = find(self._recording.moments, self._group)
+            for began, (moment, after) in zip(
+                since, pairwise([*self._recording.moments, None]), strict=True
+            ):
+                assert moment is not None
+                ends = after.t_s if after is not None else moment.t_s
+                line += [
+                    (self._x(t_s), 0.0 if began is None else t_s - began)
+                    for t_s in (moment.t_s, ends)
+                ]
+            yield line
+
+    def _x(self, t_s: float) -> float:
+        part = (t_s - self._began) / (self._ends - self._began)
+        return round(_LEFT + (_RIGHT - _LEFT) * min(max(part, 0.0), 1.0), 1)
+
+    def _y(self, value: float, panel: tuple[float, float], most: float) -> float:
+        begins, height = panel
+        return round(self._top + begins + height * (1 - value / most), 1)
+
+
+def _pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
+    """For each moment: since when the oldest pending entry is pending; None without any."""
+    since: dict[str, float] = {}
+    before: dict[str, Owned] = {}
+    for moment in moments:
+        owned = _group_of(moment, name).owned
+        if owned is not before:
+            since = {entry_id: since.get(entry_id, moment.t_s) for entry_id in owned}
+            before = owned
+        yield min(since.values(), default=None)
+
+
+def _undelivered_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
+    """For each moment: since when the oldest entry that was not delivered is there."""
+    ids: list[str] = []
+    since: dict[str, float] = {}
+    for moment in moments:
+        for entry_id in moment.state.entries if moment.state is not None else ():
+            if not ids or order(entry_id) > order(ids[-1]):
+                ids.append(entry_id)
+                since[entry_id] = moment.t_s
+        group = _group_of(moment, name)
+        next_one = bisect_right(ids, order(group.read), key=order)
+        waits = group.lag != 0 and next_one < len(ids)
+        yield since[ids[next_one]] if waits else None
+
+
+def _group_of(moment: Moment, name: str) -> Group:
+    return moment.state.groups.get(name, NO_GROUP) if moment.state is not None else NO_GROUP

@@ -1,0 +1,126 @@
+"""A view of a running stream with buttons: one can steer what one sees."""
+
+import base64
+from collections import deque
+from dataclasses import replace
+from importlib.util import find_spec
+from threading import Event, Lock, Thread
+from typing import Any
+
+from IPython.display import DisplayHandle, display
+
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.recording.recorder import Recorder
+from redisflow_lab.lab.views.browser import packed
+from redisflow_lab.lab.views.history import HEIGHT, History
+from redisflow_lab.lab.views.layout import WIDTH, Layout
+from redisflow_lab.lab.views.plots import Picture
+from redisflow_lab.lab.views.steering import Steering
+from redisflow_lab.lab.views.still import Panel, draw_still
+
+DRAW_S = 0.08
+STILL_S = 0.5
+"""Without the widget, a picture takes its place, which is drawn so often."""
+_MOMENTS = 300
+"""How many moments the plots show."""
+_ROWS = 3
+
+
+class LiveView:
+    """Draws a stream that is being recorded, until it is closed. Made by `Lab.live`."""
+
+    def __init__(self, recorder: Recorder, group: str, steering: Steering) -> None:
+        self._recorder, self._group, self._steering = recorder, group, steering
+        self._over = Event()
+        self._rows = _ROWS
+        self._widget: Any = None
+        if find_spec("anywidget") is not None:
+            from redisflow_lab.lab.views.live_widget import LiveWidget
+
+            self._widget = LiveWidget()
+            self._widget.on_msg(self._pressed)
+        self._handle: DisplayHandle | None = None
+        self.drawn = 0
+        self._drawing = Lock()  # a button draws, too
+        self._draw()
+        self._thread = Thread(target=self._keep_drawing, daemon=True)
+
+    def __repr__(self) -> str:
+        return self.picture.alt
+
+    @property
+    def picture(self) -> Picture:
+        """The view as a picture, at this moment."""
+        layout = self._layout()
+        now = len(layout.story.recording.moments) - 1
+        name, group = layout.story.recording.stream, printable(self._group, 40)
+        alt = f"Stream {name}, as the group {group} sees it: {layout.story.words(now)}"
+        frame = layout.frame(now, since=now - 2)
+        panel = Panel(layout.story.caption(now - 1), frame, layout.height)
+        return draw_still([panel], WIDTH, alt)
+
+    def close(self) -> None:
+        """Draw no more; what is shown stays."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _ipython_display_(self) -> None:
+        picture = self.picture
+        if self._widget is None:
+            self._handle = display(picture, display_id=True)
+        else:
+            shown: Any = self._widget._repr_mimebundle_()
+            data = dict(shown[0] if isinstance(shown, tuple) else shown)
+            # For whoever cannot show the widget: GitHub, paper, a notebook without a kernel.
+            data["text/plain"] = picture.alt
+            data["image/png"] = base64.b64encode(picture.png).decode()
+            display(data, metadata={"image/png": {"alt": picture.alt}}, raw=True)
+        if self._thread.ident is None:  # it may be shown twice
+            self._thread.start()
+
+    def _layout(self) -> Layout:
+        """Of the last moments that were kept, and of now, which comes last."""
+        recording = self._recorder.recording
+        kept = [*deque(recording.moments, maxlen=_MOMENTS)]
+        moments = [*([kept[0]] * (2 - len(kept))), *kept, self._recorder.newest]
+        layout = Layout(replace(recording, moments=moments), self._group, rows=self._rows)
+        self._rows = max(self._rows, layout.rows)  # a picture that shrinks makes a page jump
+        return layout
+
+    def _draw(self) -> None:
+        with self._drawing:
+            self.drawn += 1
+            if self._widget is not None:
+                self._send()
+
+    def _send(self) -> None:
+        layout = self._layout()
+        now = len(layout.story.recording.moments) - 1
+        history = History(layout.story.recording, self._group, layout.height)
+        # What happened last stays to be seen: it came between the last two that were kept.
+        frame = layout.frame(now, since=now - 2) | history.frame(now)
+        with self._widget.hold_sync():
+            self._widget.frame = packed(frame)
+            self._widget.height = layout.height + HEIGHT
+            self._widget.caption = layout.story.caption(now - 1)
+            self._widget.words = layout.story.words(now)
+            self._widget.told = self._steering.told
+            self._widget.buttons = [
+                {"id": button.id, "text": button.text, "call": button.call}
+                for button in self._steering.buttons()
+            ]
+
+    def _keep_drawing(self) -> None:
+        try:
+            while not self._over.wait(STILL_S if self._widget is None else DRAW_S):
+                if self._handle is not None:
+                    self._handle.update(self.picture)
+                self._draw()
+        except ReferenceError:  # the lab is gone, without having been closed
+            self._recorder.close()
+
+    def _pressed(self, _: object, content: dict[str, Any], __: object) -> None:
+        if not self._over.is_set():
+            self._steering.press(str(content.get("press")))
+            self._draw()

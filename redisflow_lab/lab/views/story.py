@@ -1,0 +1,200 @@
+"""A recording as one group sees it: which entries to show, and what became of each."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.inspection.state import NO_GROUP, Group, State, order
+from redisflow_lab.lab.recording.recording import Happening, Recording
+
+CELLS = 16
+"""How many entries are shown: the newest."""
+OLDEST = 5
+"""If there are more, so many places are for the oldest that are pending."""
+_REMEMBERED = 3 * CELLS
+"""How many of the newest entries are known to be gone, once they are."""
+_MOST_TOLD = 4
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known at a moment.
+
+    state:   what the server said
+    group:   the group's part of it
+    gone:    ids that were in the stream, and are no longer
+    killed:  consumers whose process was killed, and not started again
+    shown:   ids of the entries that are shown, oldest first
+    """
+
+    state: State
+    group: Group
+    gone: frozenset[str]
+    killed: frozenset[str]
+    shown: tuple[str, ...]
+
+    @property
+    def others(self) -> int:
+        """How many entries of the stream are not shown."""
+        return max(0, self.state.length - len({*self.shown} - self.gone))
+
+    def in_words(self, entry_id: str) -> str:
+        """What became of an entry."""
+        gone = " (no longer in the stream)" if entry_id in self.gone else ""
+        if owned := self.group.owned.get(entry_id):
+            times = "once" if owned.deliveries == 1 else f"{owned.deliveries} times"
+            # XNACK (Redis 8.8) leaves an entry pending without an owner.
+            name = printable(owned.consumer)
+            owner = f"with {name}" if name else "without an owner"
+            return f"pending {owner}, delivered {times}{gone}"
+        done = order(entry_id) <= order(self.group.read)
+        return ("acknowledged" if done else "not delivered") + gone
+
+
+class Story:
+    """What happened in a recording of at least one moment, as a group sees it.
+
+    seen:      for each moment what is known; None where the server did not answer
+    consumers: names, in the order in which they appeared
+    """
+
+    def __init__(self, recording: Recording, group: str) -> None:
+        self.recording, self.group = recording, group
+        self.seen = list(_seen(recording, group))
+        known = [seen for seen in self.seen if seen is not None]
+        self.consumers = list(
+            dict.fromkeys(name for seen in known for name in seen.group.consumers)
+        )
+        self.has_letters = any(seen.state.dead for seen in known)
+        self._numbers: dict[str, int] = {}
+        for seen in known:
+            for back, entry_id in enumerate(reversed(seen.state.entries)):
+                self._numbers.setdefault(entry_id, seen.state.added - back)
+        self._times = [moment.t_s for moment in recording.moments]
+        self._told = [happening.t_s for happening in recording.happenings]
+
+    def label(self, entry_id: str) -> str:
+        """An id that the server generated is too long for a cell: its number, or its end."""
+        if len(entry_id) <= 6:
+            return printable(entry_id)
+        number = self._numbers.get(entry_id)
+        return f"…{printable(entry_id[-5:])}" if number is None else f"#{number}"
+
+    def words(self, number: int) -> str:
+        """A moment in words: of each entry what became of it."""
+        seen = self.seen[number]
+        if seen is None:
+            return self.recording.moments[number].trouble
+        before = f"{seen.others:,} other entries, and " if seen.others else ""
+        told = "; ".join(f"{entry_id} {seen.in_words(entry_id)}" for entry_id in seen.shown)
+        names = [
+            printable(name) + (" (killed)" if name in seen.killed else "")
+            for name in sorted(seen.group.consumers)
+        ]
+        letters = f" Dead letters: {', '.join(seen.state.letters)}." if seen.state.dead else ""
+        return f"{before}{told or 'empty'}. Consumers: {', '.join(names) or 'none'}.{letters}"
+
+    def caption(self, number: int, *, since: int | None = None) -> str:
+        """What happened since a moment, by default the one before, in words."""
+        first = number - 1 if since is None else since
+        begins = bisect_right(self._told, self._times[first]) if first >= 0 else 0
+        ends = bisect_right(self._told, self._times[number])
+        happened = self.recording.happenings[begins:ends]
+        if not happened:
+            return self._difference(first, number)
+        # If there is no room for all, what a worker does to one entry is left out first.
+        told = sorted(happened, key=lambda happening: bool(happening.entry_id))[:_MOST_TOLD]
+        told.sort(key=lambda happening: happening.t_s)
+        more = len(happened) - len(told)
+        texts = "; ".join(happening.text for happening in told)
+        return f"{texts}; and {more} more" if more else texts
+
+    def moment_after(self, t_s: float) -> int:
+        """The first moment at or after a time; the last one if there is none."""
+        return min(bisect_left(self._times, t_s), len(self._times) - 1)
+
+    def moved(self, number: int) -> list[str]:
+        """Ids of the entries that have another owner than at the moment before."""
+        before, seen = self.seen[number - 1] if number else None, self.seen[number]
+        if before is None or seen is None:
+            return []
+        was = before.group.owned
+        return [
+            entry_id
+            for entry_id, owned in seen.group.owned.items()
+            if entry_id in was and was[entry_id].consumer != owned.consumer
+        ]
+
+    def _difference(self, first: int, number: int) -> str:
+        """What the server's answers differ in, if nobody has told what happened."""
+        before, seen = self.seen[first] if first >= 0 else None, self.seen[number]
+        if seen is None:
+            return self.recording.moments[number].trouble
+        if before is None:
+            return "the server answers again" if first >= 0 else "the recording begins"
+        was, now = before.group, seen.group
+        numbers = {
+            "length": (before.state.length, seen.state.length),
+            "lag": (was.lag, now.lag),
+            "pending": (was.pending, now.pending),
+            "dead letters": (before.state.dead, seen.state.dead),
+        }
+        changed = [
+            f"{name} {'unknown' if new is None else new}"
+            for name, (old, new) in numbers.items()
+            if old != new
+        ]
+        gone, come = {*was.consumers} - {*now.consumers}, {*now.consumers} - {*was.consumers}
+        changed += [f"{printable(name)} is there" for name in sorted(come)]
+        changed += [f"{printable(name)} is no longer there" for name in sorted(gone)]
+        return ", ".join(changed) or "other entries, owners or groups"
+
+
+def _seen(recording: Recording, name: str) -> Iterator[Seen | None]:
+    known: list[str] = []  # ids that were in the stream, the newest last
+    killed = _Killed(recording.happenings, name)
+    for moment in recording.moments:
+        state = moment.state
+        if state is None:
+            yield None
+            continue
+        group = state.groups.get(name, NO_GROUP)
+        there = {*state.entries}
+        since = order(state.entries[0]) if state.entries else (0, 0)
+        complete = len(state.entries) == state.length
+        first = order(state.first) if state.first else (0, 0)
+        gone = frozenset(
+            entry_id
+            for entry_id in {*known, *group.owned} - there
+            if complete or order(entry_id) >= since or order(entry_id) < first
+        )
+        known = sorted({*known, *there}, key=order)[-_REMEMBERED:]
+        yield Seen(state, group, gone, killed.at(moment.t_s), _shown(there | gone, group))
+
+
+def _shown(known: set[str] | frozenset[str], group: Group) -> tuple[str, ...]:
+    """The newest entries; if there are too many, the oldest that are pending come first."""
+    ids = sorted({*known, *group.owned}, key=order)
+    if len(ids) <= CELLS:
+        return tuple(ids)
+    begins = order(ids[-CELLS])
+    older = [entry_id for entry_id in group.owned if order(entry_id) < begins][:OLDEST]
+    return (*older, *ids[len(older) - CELLS :])
+
+
+class _Killed:
+    """Which consumers' processes were killed, at each moment."""
+
+    def __init__(self, happenings: Sequence[Happening], group: str) -> None:
+        self._changes = [
+            happening
+            for happening in happenings
+            if happening.group == group and happening.kind in ("died", "started", "ended")
+        ]
+        self._times = [happening.t_s for happening in self._changes]
+
+    def at(self, t_s: float) -> frozenset[str]:
+        changes = self._changes[: bisect_right(self._times, t_s)]
+        last = {happening.consumer: happening.kind for happening in changes}
+        return frozenset(name for name, kind in last.items() if kind == "died")

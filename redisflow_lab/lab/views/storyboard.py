@@ -1,0 +1,82 @@
+"""The key moments of a recording, one below the other: what a replay is on paper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.lab.recording.recording import Happening, Recording
+from redisflow_lab.lab.views.history import HEIGHT, History
+from redisflow_lab.lab.views.layout import WIDTH, Layout
+from redisflow_lab.lab.views.plots import Picture
+from redisflow_lab.lab.views.still import Panel, draw_still
+from redisflow_lab.lab.views.story import Story
+
+MOST = 4
+"""How many moments are shown; the last one always is."""
+
+
+def storyboard(recording: Recording, group: str) -> Picture:
+    """Draw the key moments of a recording of at least one moment."""
+    layout = Layout(recording, group)
+    panels, told = [], []
+    earlier = None
+    for key in _key_moments(layout.story):
+        frame = layout.frame(key.number, since=earlier)
+        panels.append(Panel(key.title, frame, layout.height))
+        words = f": {layout.story.words(key.number)}" if key.settled else "."
+        told.append(f"{key.title}{words}")
+        earlier = key.number
+    name = printable(recording.stream, 40)
+    alt = f"{name}, as the group {printable(group, 40)} sees it. {' '.join(told)}"
+    history = History(recording, group, 0.0)
+    panels.append(Panel("", history.frame(len(recording.moments) - 1), HEIGHT))
+    return draw_still(panels, WIDTH, alt)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A key moment.
+
+    settled: nothing was at work, so it looks the same each time the same thing is done
+    """
+
+    number: int
+    title: str
+    settled: bool = True
+
+
+def _key_moments(story: Story) -> list[_Key]:
+    """When processes begin and end, when entries are claimed, and the end; in their order."""
+    recording = story.recording
+    last = len(recording.moments) - 1
+    keys: dict[int, _Key] = {}
+    begins: dict[int, _Key] = {}  # shown if there is room
+    for happening in recording.happenings:
+        number = story.moment_after(happening.t_s)
+        claimed = happening.kind == "command" and number and story.moved(number)
+        if happening.kind in ("died", "ended") or claimed:
+            keys[number] = _Key(number, happening.text)
+        if happening.kind == "started":
+            begins[number] = _Key(number, happening.text, settled=False)
+    for claims in _claims(recording.happenings):
+        first, end = (story.moment_after(of.t_s) for of in (claims[0], claims[-1]))
+        seen = next((n for n in range(first, end + 1) if n and story.moved(n)), first)
+        ids = ", ".join(dict.fromkeys(happening.entry_id for happening in claims))
+        title = f"{printable(claims[0].consumer)} claims {ids}"
+        keys.setdefault(seen, _Key(seen, title, settled=False))
+    room = MOST - len(keys.keys() | {last})
+    for number in [number for number in begins if number not in keys][: max(room, 0)]:
+        keys[number] = begins[number]
+    chosen = [keys[number] for number in sorted(keys) if number != last][: MOST - 1]
+    return [*chosen, keys.get(last, _Key(last, "in the end"))]
+
+
+def _claims(happenings: Sequence[Happening]) -> list[list[Happening]]:
+    """What each worker claimed, until another process starts or ends."""
+    found: dict[tuple[int, str], list[Happening]] = {}
+    act = 0
+    for happening in happenings:
+        act += happening.kind in ("started", "ended", "died")
+        if happening.kind == "claimed":
+            found.setdefault((act, happening.consumer), []).append(happening)
+    return [*found.values()]

@@ -1,0 +1,66 @@
+"""Carries a function of the notebook, with what it uses, into another process."""
+
+import io
+import sys
+from collections.abc import Callable
+from types import NoneType
+from typing import Any
+
+import cloudpickle
+from google.protobuf.message import Message as ProtobufMessage
+from redis import ConnectionPool, Redis
+
+from redisflow_lab.lab.schema.compiling import take_apart
+
+
+def pack_call(function: Callable[..., object], *arguments: Any, culprit: str) -> bytes:
+    """The function and its arguments as bytes, for `pickle.load` in another process.
+
+    culprit: what the error names, which the learner wrote
+
+    Raises TypeError if something cannot be copied.
+    """
+    packed = io.BytesIO()
+    try:
+        _Pickler(packed).dump((function, arguments))
+    except Exception as error:
+        raise TypeError(
+            f"{culprit} cannot be copied into another process: {error}. "
+            "It may use functions, plain values, protobuf messages and Redis clients only"
+        ) from error
+    return packed.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles functions with what they use.
+
+    A Redis client is pickled as its configuration, and the class of a message as its schema.
+    The `retry` of a client is left out, so that its copy in the process does not retry.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Redis):
+            pool = value.connection_pool
+            plain = (str, int, float, bool, NoneType)
+            settings = {
+                name: setting
+                for name, setting in pool.connection_kwargs.items()
+                if isinstance(setting, plain) and not name.startswith("orig_")
+            }
+            return _reconnect, (pool.connection_class, settings)
+        if (
+            isinstance(value, type)
+            and issubclass(value, ProtobufMessage)
+            and not _is_importable(value)
+        ):
+            return take_apart(value)
+        return super().reducer_override(value)
+
+
+def _is_importable(value: type) -> bool:
+    module = sys.modules.get(value.__module__)
+    return getattr(module, value.__name__, None) is value
+
+
+def _reconnect(connection_class: type, settings: dict[str, Any]) -> Redis:
+    return Redis.from_pool(ConnectionPool(connection_class=connection_class, **settings))

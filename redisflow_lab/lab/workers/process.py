@@ -1,0 +1,133 @@
+"""A function of the notebook in its own operating-system process."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from redisflow_lab._internal.printable import printable, printable_lines
+from redisflow_lab.lab.process import describe_exit
+from redisflow_lab.lab.waiting import WHAT_TO_TRY, wait_until
+from redisflow_lab.lab.workers.job import Surroundings, pack
+from redisflow_lab.lab.workers.starters import Running, Starter
+
+
+class Process:
+    """The notebook's handle of a process. Made by `Lab.process`.
+
+    It works in the folder in which the notebook works, and with its `sys.path`, so a function
+    imports and opens the same files in both. It is killed by `kill`, by `Lab.close`, and with
+    the notebook's process.
+
+    name: for messages
+    """
+
+    def __init__(
+        self,
+        name: str,
+        call: bytes,
+        *,
+        starter: Starter,
+        log: Path,
+        fds: Sequence[int] = (),
+        progress: Callable[[], str] = lambda: "It is still running.",
+    ) -> None:
+        """Start the process.
+
+        call:     what it does; see `pickling.pack_call`
+        log:      a file for what it prints
+        fds:      file descriptors that the function is given; they are closed here
+        progress: what it has done so far, for errors
+        """
+        self.name = name
+        self._progress = progress
+        self._log = log
+        self._final_output: str | None = None
+        task_read, task_write = os.pipe()
+        self._running: Running = starter.start(task_read, log=log, fds=fds)
+        for fd in (task_read, *fds):
+            os.close(fd)
+        with os.fdopen(task_write, "wb") as pipe:
+            pipe.write(pack(Surroundings.here(), call))
+
+    def __repr__(self) -> str:
+        return f"<process {printable(self.name)}: {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """Running, or how it ended: "SIGKILL" or "exit 0", for example."""
+        status = self._running.exit_status
+        return "running" if status is None else describe_exit(status)
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
+    def output(self) -> str:
+        """What the process has printed so far, with its errors and its log."""
+        return self._read_log() if self._final_output is None else self._final_output
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended, for whatever reason."""
+        return self._running.exit_status is not None
+
+    @property
+    def died(self) -> bool:
+        """Whether a signal killed it."""
+        return (self._running.exit_status or 0) < 0
+
+    def wait_end(self, *, timeout_s: float = 15.0) -> str:
+        """Wait until the process has ended. Returns how: "SIGKILL" or "exit 0", for example.
+
+        Raises TimeoutError after `timeout_s` seconds, and RuntimeError, with the output of
+        the process, if its exit code is not 0.
+        """
+        wait_until(
+            lambda: self.ended,
+            f"{printable(self.name)} ends",
+            timeout_s=timeout_s,
+            details=self.describe_progress,
+        )
+        status = self._running.exit_status
+        assert status is not None
+        self.keep_output()
+        if status > 0:
+            raise RuntimeError(
+                f"{printable(self.name)} failed ({self.state}). {self.describe_output()}"
+            )
+        return self.state
+
+    def stop(self) -> str:
+        """Send SIGTERM, and wait for the end. Returns how it ended."""
+        self._running.signal(signal.SIGTERM)
+        return self.wait_end()
+
+    def kill(self) -> str:
+        """Send SIGKILL, and wait for the end. Returns how it ended."""
+        if not self.ended:
+            self._running.kill()
+        self.keep_output()
+        return self.state
+
+    def keep_output(self) -> None:
+        """Read the output of a process that has ended: `Lab.close` removes the file."""
+        if self._final_output is None:
+            self._final_output = self._read_log()
+
+    def describe_progress(self) -> str:
+        return f"{self._progress()} {self.describe_output()}\n{WHAT_TO_TRY}"
+
+    def describe_output(self) -> str:
+        output = printable_lines(self.output.strip()[-2_000:])
+        return f"Its output was:\n{output}" if output else "It printed nothing."
+
+    def _read_log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What a function is called in messages."""
+    return getattr(function, "__name__", type(function).__name__)

@@ -1,0 +1,110 @@
+"""Between a program and the server: sees each command before the server does."""
+
+import select
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+from weakref import WeakSet
+
+import hiredis
+from redis.exceptions import RedisError
+
+from redisflow_lab.lab.workshop.exercise import NotYetError
+
+Command = list[bytes]
+Plan = Callable[[Command], Command | None]
+"""What becomes of a command: itself, another one that is sent in its place, or None: the
+connection is closed, and the server never gets it."""
+
+
+def forward(command: Command) -> Command:
+    """A plan without any fault."""
+    return command
+
+
+_HANDSHAKE = (b"HELLO", b"AUTH", b"CLIENT", b"SELECT", b"COMMAND", b"INFO")
+_INCOMPLETE = object()
+
+
+class CommandProxy:
+    """Forwards one command of a connection at a time, and its reply, before the next.
+
+    So whoever pipelines commands can be stopped between any two of them.
+
+    server:  host and port
+    plan:    asked about each command but those that only begin a connection
+    port:    where it listens, on 127.0.0.1
+    refused: how many connections found no server
+    """
+
+    def __init__(self, server: tuple[str, int], plan: Plan) -> None:
+        self._server, self._plan = server, plan
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.refused = 0
+        self._open: WeakSet[socket.socket] = WeakSet()
+        Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Listen no more, and end every connection; its own thread closes it."""
+        for connection in [self._listener, *self._open]:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            self._open.add(client)
+            Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._server)
+        except OSError:
+            self.refused += 1
+            client.close()
+            return
+        # Either end may go at any moment: that is what is tested. The plan asks the server too.
+        gone = (OSError, hiredis.ProtocolError, RedisError, NotYetError)
+        with client, server, suppress(*gone):
+            commands = hiredis.Reader(notEnoughData=_INCOMPLETE)
+            while received := client.recv(65_536):
+                commands.feed(received)
+                while (command := commands.gets()) is not _INCOMPLETE:
+                    changed = self._planned(command)
+                    if changed is None:
+                        return
+                    packed: Any = tuple(changed)
+                    server.sendall(hiredis.pack_command(packed))
+                    if not _pass_reply(server, client, commands):
+                        return
+
+    def _planned(self, command: Command) -> Command | None:
+        is_handshake = command[0].upper() in _HANDSHAKE
+        return command if is_handshake else self._plan(command)
+
+
+def _pass_reply(server: socket.socket, client: socket.socket, commands: hiredis.Reader) -> bool:
+    """Forward one reply, while more commands may come in. False if either end is gone."""
+    replies = hiredis.Reader(notEnoughData=_INCOMPLETE)
+    while True:
+        ready, _, _ = select.select([server, client], [], [])
+        if client in ready:
+            received = client.recv(65_536)
+            if not received:
+                return False
+            commands.feed(received)
+        if server in ready:
+            received = server.recv(65_536)
+            client.sendall(received)
+            if not received:
+                return False
+            replies.feed(received)
+            if replies.gets() is not _INCOMPLETE:
+                return True
