@@ -47,9 +47,11 @@ def test_it_is_known_while_a_producer_writes(lab: Lab, stream: str) -> None:
     lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
     with writing(lab, stream):
         assert None not in [shown(lab, stream) for _ in range(300)]
-        with lab.watch(stream) as watch:
-            lab.wait_until(lambda: len(watch.samples) >= 5, "five samples are taken")
-        assert not watch.samples["lag"].isna().any()
+        lab.record(stream)
+        lab.wait_until(
+            lambda: len(lab.recording(stream).samples) >= 5, "five samples are taken"
+        )
+    assert not lab.recording(stream).samples["lag"].isna().any()
 
 
 def test_it_is_the_length_after_trimming_past_what_was_delivered(lab: Lab, stream: str) -> None:

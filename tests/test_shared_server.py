@@ -88,10 +88,11 @@ def test_the_lab_takes_a_name_with_or_without_the_prefix(host: Lab, open_lab_at)
     with pytest.raises(NoSuchGroupError, match="on the stream 'orders'"):
         guest.consumers()
     guest.redis.xgroup_create(orders, "billing", id="0")
-    with guest.change(), guest.watch() as watch:
+    guest.record()
+    with guest.change():
         worker = guest.worker("alice", lambda _: None)
         worker.wait_for("acked", 3)
-        wait_until(lambda: len(watch.samples) > 1, "two samples are taken")
+    assert guest.recording(orders).samples["pending"].iloc[-1] == 0
     again = guest.worker("alice", lambda _: None, stream=orders)  # it is the same stream
     assert worker.ended
     again.stop()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +21,9 @@ from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.recording.telling import tell_of
 from redisflow_lab.lab.server import Server, ServerError, open_server
 from redisflow_lab.lab.views.drawing import draw_stream
-from redisflow_lab.lab.views.live import Watch, watch_stream
 from redisflow_lab.lab.views.live_view import LiveView
 from redisflow_lab.lab.views.measures import measure
-from redisflow_lab.lab.views.plots import Picture, timeline_plot
+from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.replay_output import ReplayOutput
 from redisflow_lab.lab.views.steering import Steering, handle_slowly
 from redisflow_lab.lab.views.tables import (
@@ -35,6 +34,7 @@ from redisflow_lab.lab.views.tables import (
     pending_table,
     stream_table,
 )
+from redisflow_lab.lab.views.timeline import draw_timeline
 from redisflow_lab.lab.waiting import WHAT_TO_TRY, wait_until
 from redisflow_lab.lab.workers.pickling import pack_call
 from redisflow_lab.lab.workers.process import Process, name_of
@@ -268,14 +268,6 @@ class Lab:
         """The dead letters of a stream; see `tables.dead_letters_table` for the columns."""
         return dead_letters_table(self.redis, self.key(stream))
 
-    def watch(self, stream: str = "orders") -> AbstractContextManager[Watch]:
-        """Show tables and a lag plot of a stream, updated in place while the block runs.
-
-        `with lab.watch("orders") as watch: ...` Afterwards, `watch.samples` is a DataFrame of
-        what was measured and `watch.plot()` the final plot.
-        """
-        return watch_stream(self.server.connect(), self.key(stream))
-
     def record(self, stream: str = "orders") -> None:
         """Record what happens to a stream from here on, for `replay`.
 
@@ -390,7 +382,7 @@ class Lab:
             if isinstance(worker, Worker) and worker.died and len(worker.events)
             for last in [worker.events.iloc[-1]]
         ]
-        return timeline_plot(events.sort_values("at", kind="stable"), deaths)
+        return draw_timeline(events.sort_values("at", kind="stable"), deaths)
 
     def age(
         self,

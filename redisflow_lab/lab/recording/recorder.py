@@ -154,6 +154,8 @@ def _trouble(error: redis_py.RedisError) -> str:
     match error:
         case NoSuchStreamError():
             return "this stream does not exist"
+        case redis_py.AuthenticationError():  # which is a ConnectionError, too
+            return printable(str(error))
         case redis_py.TimeoutError():
             return "the server does not answer"
         case redis_py.ConnectionError():

@@ -14,7 +14,7 @@ from redisflow_lab.lab.recording.recorder import Recorder
 from redisflow_lab.lab.views.browser import packed
 from redisflow_lab.lab.views.history import HEIGHT, History
 from redisflow_lab.lab.views.layout import WIDTH, Layout
-from redisflow_lab.lab.views.plots import Picture
+from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.steering import Steering
 from redisflow_lab.lab.views.still import Panel, draw_still
 

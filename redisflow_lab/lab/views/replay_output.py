@@ -6,7 +6,7 @@ from pathlib import Path
 from IPython.display import display
 
 from redisflow_lab.lab.recording.recording import Recording
-from redisflow_lab.lab.views.plots import Picture
+from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.replay import Replay, frame_element
 from redisflow_lab.lab.views.storyboard import storyboard
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path as Line
 
-from redisflow_lab.lab.views.plots import Picture
+from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.shapes import STYLES, Frame, Rect, Shape, Text
 
 _DPI = 100

@@ -7,7 +7,7 @@ from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.recording.recording import Happening, Recording
 from redisflow_lab.lab.views.history import HEIGHT, History
 from redisflow_lab.lab.views.layout import WIDTH, Layout
-from redisflow_lab.lab.views.plots import Picture
+from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.still import Panel, draw_still
 from redisflow_lab.lab.views.story import Story
 
