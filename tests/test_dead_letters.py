@@ -178,12 +178,12 @@ def test_on_a_server_without_memory_the_good_messages_behind_a_poison_one_are_ha
     """The dead letter is written as soon as the server takes it, with the true reason."""
     ids = publish("Kim", *numbered(4))
     handled: list[str] = []
-    alice = consumer(max_deliveries=1, min_idle_ms=200, batch=2)
-    bob = consumer("bob", max_deliveries=1, min_idle_ms=200)
+    alice = consumer(max_deliveries=1, min_idle_ms=600, batch=2)
+    bob = consumer("bob", max_deliveries=1, min_idle_ms=600)
     own_lab.redis.config_set("maxmemory", "1")
     with running(alice, handler=decline_only("Kim", handled)):
         wait_until(lambda: handled == numbered(4), "the good ones are handled")
-        until = monotonic() + 0.6
+        until = monotonic() + 1.8
         while monotonic() < until:
             bob.take_over(collect_into(handled))  # it is alice's, although it is long ago
         assert pending_ids() == ids[:1]

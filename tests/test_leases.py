@@ -83,8 +83,8 @@ def test_a_claimed_message_is_not_acknowledged_by_its_former_owner(
 @pytest.mark.parametrize(
     ("count", "options"),
     [
-        (4, {"min_idle_ms": 200, "max_handler_ms": 120}),
-        (5, {"min_idle_ms": 250, "max_handler_ms": 150, "ack_every": 10}),
+        (12, {"min_idle_ms": 800, "max_handler_ms": 500}),
+        (12, {"min_idle_ms": 800, "max_handler_ms": 500, "ack_every": 20}),
     ],
     ids=["the rest of the batch", "completed entries that wait to be acknowledged, too"],
 )
@@ -92,7 +92,7 @@ def test_the_lease_is_renewed_between_the_messages_of_a_slow_batch(
     publish: Publish, consumer: NewConsumer, count: int, options: dict[str, int]
 ) -> None:
     """Each handler keeps within max_handler_ms, the batch as a whole exceeds min_idle_ms."""
-    alice, bob = consumer("alice", **options), consumer("bob", **options)
+    alice, bob = consumer("alice", batch=12, **options), consumer("bob", **options)
     publish(*numbered(count))
     handled: list[str] = []
     claimed: list[str] = []

@@ -63,7 +63,7 @@ def test_prefetched_entries_can_be_claimed_at_once_after_a_shutdown(
 
 @pytest.mark.parametrize(
     ("count", "batch", "handler_s"),
-    [(8, 4, 0.1), (14, 14, 0.07)],
+    [(16, 8, 0.15), (14, 14, 0.1)],
     ids=["prefetched entries", "completed entries that wait to be acknowledged, too"],
 )
 def test_the_lease_is_renewed_while_the_other_half_of_the_batch_is_slow(
@@ -71,7 +71,7 @@ def test_the_lease_is_renewed_while_the_other_half_of_the_batch_is_slow(
 ) -> None:
     publish(*numbered(count))
     alice, bob = (
-        prefetching(name, batch=batch, ack_every=14, min_idle_ms=250, max_handler_ms=150)
+        prefetching(name, batch=batch, ack_every=14, min_idle_ms=800, max_handler_ms=500)
         for name in ("alice", "bob")
     )
     handled: list[str] = []
@@ -94,7 +94,7 @@ def test_the_lease_on_prefetched_entries_is_renewed_during_a_long_take_over(
 ) -> None:
     publish(*numbered(10))
     alice, bob = (
-        prefetching(name, batch=4, min_idle_ms=400, max_handler_ms=150)
+        prefetching(name, batch=4, min_idle_ms=700, max_handler_ms=300)
         for name in ("alice", "bob")
     )
     carols = deliver_to(lab, stream, "carol", 4)
