@@ -48,7 +48,7 @@ lint: install ## check style, format and types
 	$(BIN)/mypy
 
 matrix: install ## run tests and chapters on every available server and Python: half an hour
-	$(BIN)/python -m tools.matrix
+	$(BIN)/python -m tools.matrix $(OPTIONS)
 
 notebooks: install ## execute every chapter in place, and store its normalised outputs
 	$(BIN)/python tools/execute_notebooks.py

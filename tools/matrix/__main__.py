@@ -1,11 +1,13 @@
 """Run the tests and all chapters on every server, Python and range of versions found here.
 
-    python -m tools.matrix
+    python -m tools.matrix [--after-test]
 
 Prints one table: server, Python, packages, tests, chapters, seconds. A row that this machine
-cannot run is listed with what it would need, and counts neither way.
+cannot run is listed with what it would need, and counts neither way. With --after-test it
+leaves out the row that `make test` has just run.
 """
 
+import argparse
 import sys
 
 from tools.matrix.environments import FOLDER
@@ -24,8 +26,12 @@ def line(result: Result) -> tuple[str, ...]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.matrix")
+    parser.add_argument("--after-test", action="store_true", help="but for make test's row")
+    after_test = parser.parse_args().after_test
+    rows = [row for row in all_rows() if not (row.whole and after_test)]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    results = [run(row, number) for number, row in enumerate(all_rows())]
+    results = [run(row, number) for number, row in enumerate(rows)]
     lines = [HEAD, *map(line, results)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print()

@@ -19,6 +19,9 @@ from tools.matrix.shared_server import shared_server
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+OTHER_PACKAGES = {"3.11": "lowest", "3.13": "newest"}
+"""Which Python has these packages; the others have the locked ones. More machines have 3.13
+than 3.14."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,12 @@ def all_rows() -> list[Row]:
         *([] if fetched else [Row("redis-server", none_fetched)]),
         Row("Docker", in_docker),
         Row("a URL", partial(by_url, [*found, *fetched])),
-        *(Row("bundled", bundled, python) for python in PYTHONS if python != HERE),
-        Row("bundled", bundled, PYTHONS[0], "lowest"),
-        Row("bundled", bundled, "3.13", "newest"),  # more machines have it than 3.14
+        *(
+            Row("bundled", bundled, python)
+            for python in PYTHONS
+            if python not in (HERE, *OTHER_PACKAGES)
+        ),
+        *(Row("bundled", bundled, *pair) for pair in OTHER_PACKAGES.items()),
     ]
 
 
