@@ -12,7 +12,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from redisflow_lab import Message
 from redisflow_lab.lab import Lab
-from redisflow_lab.lab.recording.recording import Happening, Moment, Recording
+from redisflow_lab.lab.recording.moment import Happening, Moment
+from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.replay import Replay
 
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.usefixtures("process_server")]

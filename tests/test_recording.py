@@ -90,6 +90,9 @@ def test_the_server_is_down_and_comes_back(own_lab: Lab) -> None:
     state = own_lab.recording().moments[-1].state
     assert state is not None
     assert state.entries == ("1-0", "2-0")
+    events = own_lab.recording().events
+    assert list(events["kind"]) == ["down", "up"]
+    assert list(events["text"]) == ["the server is down", "the server answers again"]
 
 
 def test_nothing_is_kept_while_nothing_changes(lab: Lab, stream: str) -> None:
@@ -145,6 +148,35 @@ def test_a_file_keeps_all_of_it(recording: Recording, tmp_path: Path) -> None:
     assert loaded == recording
     owned = loaded.moments[-1].state.groups["billing"].owned  # type: ignore[union-attr]
     assert list(owned) == ["1-0", "3-0"]
+    assert file.stat().st_size < 500 * len(recording.moments)
+
+
+def test_an_entry_that_is_pending_later_keeps_its_place(
+    lab: Lab, stream: str, recording: Recording, tmp_path: Path
+) -> None:
+    """The group is set back, and reads again what was acknowledged."""
+    lab.redis.xgroup_setid(stream, "billing", "0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=4)
+    file = tmp_path / "act.json"
+    lab.recording(stream).save(file)
+    state = Recording.load(file).moments[-1].state
+    assert state is not None
+    assert [*state.groups["billing"].owned] == ["1-0", "2-0", "3-0", "4-0"]
+
+
+def test_the_file_of_a_long_act_is_small(lab: Lab, stream: str, tmp_path: Path) -> None:
+    """Each moment as what has changed: not the 100 entries that are pending in all of them."""
+    add(lab, stream, 1, 100)
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"})
+    lab.record(stream)
+    for _ in range(60):
+        lab.redis.xclaim(stream, "billing", "bob", 0, ["50-0"])
+        lab.redis.xclaim(stream, "billing", "alice", 0, ["50-0"])
+    recording = lab.recording(stream)
+    file = tmp_path / "act.json"
+    recording.save(file)
+    assert Recording.load(file) == recording
     assert file.stat().st_size < 600 * len(recording.moments)
 
 

@@ -1,5 +1,6 @@
 """The picture of a stream is true: what it shows is what the server says at that moment."""
 
+import json
 import re
 from typing import Any
 
@@ -10,8 +11,10 @@ from redis import Redis
 
 from redisflow_lab import Message
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.recording.file import TOLERANCE_MS, from_plain, to_plain
+from redisflow_lab.lab.recording.moment import Happening, Moment
 from redisflow_lab.lab.recording.recorder import Recorder
-from redisflow_lab.lab.recording.recording import Happening, Moment, Recording
+from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.layout import Layout
 from redisflow_lab.lab.views.replay import MOST_STEPS, Replay
 from redisflow_lab.lab.views.shapes import STYLES, Frame, Path, Rect, Text
@@ -152,6 +155,28 @@ def check(frame: Frame, oracle: Redis, stream: str) -> None:
     assert seen["consumers"] == sorted(row["name"].decode() for row in consumers)
 
 
+def check_file(recording: Recording) -> None:
+    """Compare what was written to a file with what is read from it."""
+    stored = json.loads(json.dumps([*to_plain(recording.moments)]))
+    loaded = [*from_plain(stored)]
+    assert loaded == recording.moments
+    for one, other in zip(recording.moments, loaded, strict=True):
+        assert in_order(one) == in_order(other)
+        pairs = zip(idle_times(one), idle_times(other), strict=True)
+        assert all(abs(ms - again) <= TOLERANCE_MS for ms, again in pairs)
+
+
+def in_order(moment: Moment) -> list[list[str]]:
+    groups = moment.state.groups.values() if moment.state else ()
+    return [[*names] for group in groups for names in (group.owned, group.consumers)]
+
+
+def idle_times(moment: Moment) -> list[int]:
+    groups = moment.state.groups.values() if moment.state else ()
+    both = (named for group in groups for named in (group.owned, group.consumers))
+    return [one.idle_ms for named in both for one in named.values()]
+
+
 def follow(lab: Lab, stream: str, steps: list[Any]) -> None:
     lab.redis.delete(stream)
     history = History(lab, stream)
@@ -160,6 +185,7 @@ def follow(lab: Lab, stream: str, steps: list[Any]) -> None:
         for step in [*BEGINNING, *steps]:
             history.do(*step)
             check(last_frame(recorder.recording), oracle, stream)
+        check_file(recorder.recording)
     finally:
         recorder.close()
         oracle.close()

@@ -14,7 +14,8 @@ from redisflow_lab.events import Event
 from redisflow_lab.lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.lab.inspection.state import Reader
 from redisflow_lab.lab.prefix import without_prefix
-from redisflow_lab.lab.recording.recording import Happening, Moment, Recording
+from redisflow_lab.lab.recording.moment import Happening, Moment
+from redisflow_lab.lab.recording.recording import Recording
 
 SAMPLE_S = 0.02
 """The server is asked so often, and at once when a worker reports something."""
@@ -40,6 +41,7 @@ class Recorder:
         self.newest = Moment(0.0, None)
         """What the server said last, whether or not it was kept."""
         self._latest = 0.0  # when the newest happening was
+        self._down = False  # the server, when it was asked last
         self._began = time.monotonic()
         self._lock = Lock()  # held while what is kept is changed or copied
         self._asking = Lock()  # held while the server is asked
@@ -86,9 +88,13 @@ class Recorder:
         with self._asking:
             asked = self._now()
             try:
-                state, trouble = self._reader.read(), ""
+                state, trouble, down = self._reader.read(), "", False
             except redis_py.RedisError as error:
-                state, trouble = None, _trouble(error)
+                state, trouble, down = None, _trouble(error), _is_down(error)
+            if down != self._down:
+                self._down = down
+                text = trouble if down else "the server answers again"
+                self._add(Happening(asked, "down" if down else "up", text), asked)
             self.newest = Moment(asked, state, trouble)
             self._keep(self.newest)
 
@@ -148,6 +154,11 @@ _SAID = {
 
 def _differ(one: Moment, other: Moment) -> bool:
     return (one.state, one.trouble) != (other.state, other.trouble)
+
+
+def _is_down(error: redis_py.RedisError) -> bool:
+    silent = isinstance(error, redis_py.ConnectionError | redis_py.TimeoutError)
+    return silent and not isinstance(error, redis_py.AuthenticationError)
 
 
 def _trouble(error: redis_py.RedisError) -> str:

@@ -4,51 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
-from redisflow_lab.lab.inspection.state import Consumer, Group, Owned, State
+from redisflow_lab.lab.recording.file import from_plain, to_plain
+from redisflow_lab.lab.recording.moment import Happening, Moment
 
 FORMAT, VERSION = "redisflow-lab recording", 1
 
 
 class RecordingError(ValueError):
     """A file is no recording, or one of another version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """A command of the notebook, or something that happened to a consumer.
-
-    t_s:      seconds since the recording began
-    kind:     an `events.Kind`, or "command", "started", "ended", "died"
-    text:     in words
-    group:    whose consumer it was; empty if it was none
-    consumer: its name
-    entry_id: of the entry, for an `events.Kind`
-    """
-
-    t_s: float
-    kind: str
-    text: str
-    group: str = ""
-    consumer: str = ""
-    entry_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What the server answered at a moment.
-
-    t_s:     seconds since the recording began
-    state:   None if it could not be read
-    trouble: why not, in words
-    """
-
-    t_s: float
-    state: State | None
-    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,28 +57,17 @@ class Recording:
         return pd.DataFrame(rows, columns=columns).astype({"lag": "Int64"})
 
     def save(self, path: str | Path) -> None:
-        """Write it to a JSON file. A field of a state is left out if it has not changed."""
-        states: list[dict[str, Any] | None] = []
-        before: dict[str, Any] = {}
-        for moment in self.moments:
-            if moment.state is None:
-                states.append(None)
-                continue
-            state = asdict(moment.state)
-            states.append(
-                {name: value for name, value in state.items() if before.get(name) != value}
-            )
-            before = state
+        """Write it to a JSON file, each moment as what has changed since the one before.
+
+        Idle times are kept to 5 ms.
+        """
         content = {
             "format": FORMAT,
             "version": VERSION,
             "stream": self.stream,
             "left_out": self.left_out,
             "happenings": [asdict(happening) for happening in self.happenings],
-            "moments": [
-                {"t_s": moment.t_s, "state": state, "trouble": moment.trouble}
-                for moment, state in zip(self.moments, states, strict=True)
-            ],
+            "moments": [*to_plain(self.moments)],
         }
         Path(path).write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
 
@@ -137,42 +93,9 @@ class Recording:
         try:
             return cls(
                 content["stream"],
-                _moments(content["moments"]),
+                [*from_plain(content["moments"])],
                 [Happening(**happening) for happening in content["happenings"]],
                 content["left_out"],
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise RecordingError(f"{path} is a damaged recording: {error!r}") from None
-
-
-def _moments(stored: list[dict[str, Any]]) -> list[Moment]:
-    moments = []
-    before: dict[str, Any] = {}
-    for moment in stored:
-        state = None
-        if moment["state"] is not None:
-            before = {**before, **moment["state"]}
-            state = _state(**before)
-        moments.append(Moment(moment["t_s"], state, moment["trouble"]))
-    return moments
-
-
-def _state(
-    *, entries: list[str], letters: list[str], groups: dict[str, dict[str, Any]], **rest: Any
-) -> State:
-    return State(
-        entries=tuple(entries),
-        letters=tuple(letters),
-        groups={name: _group(**group) for name, group in groups.items()},
-        **rest,
-    )
-
-
-def _group(
-    *, owned: dict[str, dict[str, Any]], consumers: dict[str, dict[str, Any]], **rest: Any
-) -> Group:
-    return Group(
-        owned={entry_id: Owned(**entry) for entry_id, entry in owned.items()},
-        consumers={name: Consumer(**consumer) for name, consumer in consumers.items()},
-        **rest,
-    )

@@ -6,7 +6,8 @@ from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.inspection.missing import explaining_missing
 from redisflow_lab.lab.inspection.state import Reader
 from redisflow_lab.lab.prefix import without_prefix
-from redisflow_lab.lab.recording.recording import Moment, Recording
+from redisflow_lab.lab.recording.moment import Moment
+from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.layout import WIDTH, Layout
 from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.still import Panel, draw_still

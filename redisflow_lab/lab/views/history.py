@@ -6,14 +6,15 @@ from itertools import pairwise
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.inspection.state import NO_GROUP, Group, Owned, order
-from redisflow_lab.lab.recording.recording import Moment, Recording
+from redisflow_lab.lab.recording.moment import Moment
+from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.shapes import Frame, Path, Text
 
 HEIGHT = 214.0
 _LEFT, _RIGHT = 128.0, 870.0
 _ENTRIES, _SECONDS = (34.0, 84.0), (140.0, 44.0)
 """Where each panel begins, and how high it is."""
-_MARKED = {"died": "✖", "started": "▶", "ended": "■"}
+_MARKED = {"died": "✖", "started": "▶", "ended": "■", "down": "✖", "up": "▶"}
 _ROOM = 74.0
 """A label of a mark needs so much room, in px."""
 
@@ -81,14 +82,14 @@ class History:
         }  # fmt: skip
 
     def _marks(self) -> Frame:
-        """Starts and ends of processes, each with its name as far as there is room."""
+        """Starts and ends of processes and of the server, as far as there is room."""
         frame: Frame = {}
         free = [_LEFT - _ROOM, _LEFT - _ROOM]  # where the last label of each row is
         top, down = self._top + _ENTRIES[0], self._top + _ENTRIES[0] + _ENTRIES[1]
         told = [
             happening
             for happening in self._recording.happenings
-            if happening.group == self._group and happening.kind in _MARKED
+            if happening.kind in _MARKED and happening.group in (self._group, "")
         ]
         for number, happening in enumerate(told):
             x = self._x(happening.t_s)
@@ -96,7 +97,8 @@ class History:
             row = next((row for row, taken in enumerate(free) if x - taken >= _ROOM), None)
             if row is not None:
                 free[row] = x
-                text = f"{_MARKED[happening.kind]} {printable(happening.consumer, 9)}"
+                name = printable(happening.consumer, 9) if happening.group else "server"
+                text = f"{_MARKED[happening.kind]} {name}"
                 at, anchor = (x - 3, "end") if x > _RIGHT - _ROOM else (x + 3, "start")
                 frame[f"mark name {number}"] = Text(
                     "small", at, top + 5 + 11 * row, text, anchor

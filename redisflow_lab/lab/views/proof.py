@@ -1,7 +1,7 @@
 """The commands that prove a picture, and what the server answered."""
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.recording.recording import Moment
+from redisflow_lab.lab.recording.moment import Moment
 
 _ROWS = 8
 

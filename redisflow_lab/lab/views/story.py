@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.inspection.state import NO_GROUP, Group, State, order
-from redisflow_lab.lab.recording.recording import Happening, Recording
+from redisflow_lab.lab.recording.moment import Happening
+from redisflow_lab.lab.recording.recording import Recording
 
 CELLS = 16
 """How many entries are shown: the newest."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.recording.recording import Happening, Recording
+from redisflow_lab.lab.recording.moment import Happening
+from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.history import HEIGHT, History
 from redisflow_lab.lab.views.layout import WIDTH, Layout
 from redisflow_lab.lab.views.picture import Picture

@@ -1,0 +1,98 @@
+"""How moments are written to a file: each as what has changed since the one before."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from redisflow_lab.lab.inspection.state import Consumer, Group, Owned, State, order
+from redisflow_lab.lab.recording.moment import Moment
+
+TOLERANCE_MS = 5
+"""An idle time grows with the time, and is written again if it is off by more than this."""
+
+Plain = dict[str, Any]
+
+
+def to_plain(moments: Sequence[Moment]) -> Iterator[Plain]:
+    """Moments as JSON takes them."""
+    before: Plain = {}
+    for moment in moments:
+        changes = None
+        if moment.state is not None:
+            state = _plain(moment.state, moment.t_s, before)
+            changes, before = _changes(before, state), state
+        yield {"t_s": moment.t_s, "changes": changes, "trouble": moment.trouble}
+
+
+def from_plain(stored: Sequence[Plain]) -> Iterator[Moment]:
+    """The moments that `to_plain` has written; idle times are right to 5 ms."""
+    before: Plain = {}
+    for moment in stored:
+        t_s, changes, trouble = moment["t_s"], moment["changes"], moment["trouble"]
+        if changes is not None:
+            before = _changed(before, changes)
+        yield Moment(t_s, None if changes is None else _state(t_s, **before), trouble)
+
+
+def _plain(state: State, t_s: float, before: Plain) -> Plain:
+    """With the time at which it was last active in place of how long each has been idle."""
+    plain = asdict(state)
+    plain["entries"] = dict.fromkeys(state.entries, 1)  # of which each comes and goes alone
+    plain["letters"] = [*state.letters]
+    for name, group in plain["groups"].items():
+        was = before.get("groups", {}).get(name, {})
+        for what in ("owned", "consumers"):
+            for key, one in group[what].items():
+                since = round(1_000 * t_s) - one.pop("idle_ms")
+                known = was.get(what, {}).get(key, {}).get("since_ms", since)
+                one["since_ms"] = known if abs(known - since) <= TOLERANCE_MS else since
+    return plain
+
+
+def _changes(was: Plain, now: Plain) -> list[Any]:
+    """[what is new or different, names of what is gone]; so for each dict in it, too."""
+    different = {
+        name: _changes(was.get(name, {}), value) if isinstance(value, dict) else value
+        for name, value in now.items()
+        if name not in was or was[name] != value
+    }
+    return [different, [name for name in was if name not in now]]
+
+
+def _changed(was: Plain, changes: list[Any]) -> Plain:
+    different, gone = changes
+    return {name: value for name, value in was.items() if name not in gone} | {
+        name: _changed(was.get(name, {}), value) if _of_a_dict(value) else value
+        for name, value in different.items()
+    }
+
+
+def _of_a_dict(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _state(
+    t_s: float, *, entries: Plain, letters: list[str], groups: Plain, **rest: Any
+) -> State:
+    return State(
+        entries=tuple(sorted(entries, key=order)),
+        letters=tuple(letters),
+        groups={name: _group(t_s, **groups[name]) for name in sorted(groups)},
+        **rest,
+    )
+
+
+def _group(t_s: float, *, owned: Plain, consumers: Plain, **rest: Any) -> Group:
+    now_ms = round(1_000 * t_s)
+
+    def idle(one: Plain) -> Plain:
+        others = {name: value for name, value in one.items() if name != "since_ms"}
+        return {**others, "idle_ms": now_ms - one["since_ms"]}
+
+    return Group(
+        owned={
+            entry_id: Owned(**idle(owned[entry_id])) for entry_id in sorted(owned, key=order)
+        },
+        consumers={name: Consumer(**idle(consumers[name])) for name in sorted(consumers)},
+        **rest,
+    )

@@ -1,0 +1,40 @@
+"""What a recording consists of: what the server said at a moment, and what happened."""
+
+from dataclasses import dataclass
+
+from redisflow_lab.lab.inspection.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A command of the notebook, or something that happened to a consumer or the server.
+
+    t_s:      seconds since the recording began
+    kind:     an `events.Kind`; or "command"; "started", "ended", "died" of a worker; "down",
+              "up" of the server
+    text:     in words
+    group:    whose consumer it was; empty if it was none
+    consumer: its name
+    entry_id: of the entry, for an `events.Kind`
+    """
+
+    t_s: float
+    kind: str
+    text: str
+    group: str = ""
+    consumer: str = ""
+    entry_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the server answered at a moment.
+
+    t_s:     seconds since the recording began
+    state:   None if it could not be read
+    trouble: why not, in words
+    """
+
+    t_s: float
+    state: State | None
+    trouble: str = ""
