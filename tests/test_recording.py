@@ -1,6 +1,8 @@
 """A recording holds what the server said, in the order of time, and a file keeps it."""
 
 import json
+import os
+import signal
 from itertools import groupby
 from pathlib import Path
 from threading import Event
@@ -66,6 +68,22 @@ def test_what_a_worker_does_and_its_death_are_recorded(lab: Lab, stream: str) ->
     ]  # fmt: skip
     assert recording.events["text"].iloc[-1] == "alice is killed (SIGKILL)"
     assert pending_in(recording)[-1] == 2
+
+
+def test_the_end_of_a_process_is_told_to_each_recording(lab: Lab, stream: str) -> None:
+    def consume() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    add(lab, stream, 1, 1)
+    lab.record(stream)
+    process = lab.process(consume)
+    process.wait_end()
+    process.kill()
+    events = lab.recording(stream).events
+    assert events[["kind", "group", "consumer", "text"]].values.tolist() == [
+        ["started", "", "consume", "consume is started"],
+        ["died", "", "consume", "consume is killed (SIGKILL)"],
+    ]
 
 
 def test_a_slow_handler_is_seen_at_work(lab: Lab, stream: str, publish: Publish) -> None:

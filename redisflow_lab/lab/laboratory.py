@@ -217,7 +217,11 @@ class Lab:
             pack_call(function, *arguments, culprit=f"the function {name}"),
             starter=self._starter,
             log=self._folder.path / f"process-{len(self._processes)}.log",
+            on_end=lambda ended: self._recorders.process_ended(
+                ended.name, ended.state, died=ended.died
+            ),
         )
+        self._recorders.process_started(name)
         self._processes.append(process)
         return process
 

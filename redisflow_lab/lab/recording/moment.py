@@ -10,11 +10,11 @@ class Happening:
     """A command of the notebook, or something that happened to a consumer or the server.
 
     t_s:      seconds since the recording began
-    kind:     an `events.Kind`; or "command"; "started", "ended", "died" of a worker; "down",
+    kind:     an `events.Kind`; or "command"; "started", "ended", "died" of a process; "down",
               "up" of the server
     text:     in words
-    group:    whose consumer it was; empty if it was none
-    consumer: its name
+    group:    whose consumer it was; empty if it was none, or is not known
+    consumer: its name, or that of a process
     entry_id: of the entry, for an `events.Kind`
     """
 

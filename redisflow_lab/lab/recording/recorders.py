@@ -50,10 +50,18 @@ class Recorders:
     def ended(self, stream: str, group: str, consumer: str, how: str, *, died: bool) -> None:
         """A worker process has ended; `how`: "SIGKILL" or "exit 0", for example."""
         if recorder := self._of.get(stream):
-            name = printable(consumer)
-            text = f"{name} is killed ({how})" if died else f"{name} ends ({how})"
-            kind = "died" if died else "ended"
+            kind, text = _end(consumer, how, died=died)
             recorder.happened(kind, text, group=group, consumer=consumer)
+
+    def process_started(self, name: str) -> None:
+        """A process has been started, which may be a consumer of any stream."""
+        for recorder in [*self._of.values()]:
+            recorder.happened("started", f"{printable(name)} is started", consumer=name)
+
+    def process_ended(self, name: str, how: str, *, died: bool) -> None:
+        """A process has ended; `how`: "SIGKILL" or "exit 0", for example."""
+        for recorder in [*self._of.values()]:
+            recorder.happened(*_end(name, how, died=died), consumer=name)
 
     def stop(self, stream: str) -> None:
         """End the recording of a stream, if there is one."""
@@ -64,3 +72,10 @@ class Recorders:
         """End all recordings."""
         for stream in [*self._of]:
             self.stop(stream)
+
+
+def _end(name: str, how: str, *, died: bool) -> tuple[str, str]:
+    """The kind of a happening, and its text."""
+    if died:
+        return "died", f"{printable(name)} is killed ({how})"
+    return "ended", f"{printable(name)} ends ({how})"

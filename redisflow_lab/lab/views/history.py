@@ -15,8 +15,8 @@ _LEFT, _RIGHT = 128.0, 870.0
 _ENTRIES, _SECONDS = (34.0, 84.0), (140.0, 44.0)
 """Where each panel begins, and how high it is."""
 _MARKED = {"died": "✖", "started": "▶", "ended": "■", "down": "✖", "up": "▶"}
-_ROOM = 74.0
-"""A label of a mark needs so much room, in px."""
+_ROOM, _LABEL = 74.0, 10
+"""A label of a mark has so much room, in px, and so many characters."""
 
 
 class History:
@@ -97,7 +97,7 @@ class History:
             row = next((row for row, taken in enumerate(free) if x - taken >= _ROOM), None)
             if row is not None:
                 free[row] = x
-                name = printable(happening.consumer, 9) if happening.group else "server"
+                name = _short(happening.consumer or "server")
                 text = f"{_MARKED[happening.kind]} {name}"
                 at, anchor = (x - 3, "end") if x > _RIGHT - _ROOM else (x + 3, "start")
                 frame[f"mark name {number}"] = Text(
@@ -146,6 +146,10 @@ class History:
     def _y(self, value: float, panel: tuple[float, float], most: float) -> float:
         begins, height = panel
         return round(self._top + begins + height * (1 - value / most), 1)
+
+
+def _short(name: str) -> str:
+    return printable(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…")
 
 
 def _pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:

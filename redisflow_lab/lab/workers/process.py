@@ -32,6 +32,7 @@ class Process:
         log: Path,
         fds: Sequence[int] = (),
         progress: Callable[[], str] = lambda: "It is still running.",
+        on_end: Callable[["Process"], None] = lambda _: None,
     ) -> None:
         """Start the process.
 
@@ -39,9 +40,10 @@ class Process:
         log:      a file for what it prints
         fds:      file descriptors that the function is given; they are closed here
         progress: what it has done so far, for errors
+        on_end:   called once, when `wait_end`, `stop` or `kill` has seen its end
         """
         self.name = name
-        self._progress = progress
+        self._progress, self._on_end = progress, on_end
         self._log = log
         self._final_output: str | None = None
         task_read, task_write = os.pipe()
@@ -113,9 +115,10 @@ class Process:
         return self.state
 
     def keep_output(self) -> None:
-        """Read the output of a process that has ended: `Lab.close` removes the file."""
+        """Keep what a process that has ended has printed: `Lab.close` removes the file."""
         if self._final_output is None:
             self._final_output = self._read_log()
+            self._on_end(self)
 
     def describe_progress(self) -> str:
         return f"{self._progress()} {self.describe_output()}\n{WHAT_TO_TRY}"
