@@ -15,6 +15,7 @@ from redisflow_lab.lab import Lab
 from redisflow_lab.lab.recording.moment import Happening, Moment
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.replay import Replay
+from redisflow_lab.lab.workshop.learner.copies import Copies
 
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.usefixtures("process_server")]
 
@@ -226,6 +227,33 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
         press("Start the server", "cursor")
         assert "lab.age()" in view.locator("pre").inner_text()
         assert max(jumps) <= 20
+        assert [said for said in page.complaints if "favicon" not in said] == []
+        assert [
+            url for url in page.requested if address not in url and not url.startswith("data:")
+        ] == []
+
+
+@pytest.mark.parametrize(
+    ("chapter", "ends_on"),
+    [("03_offline_persistence", "alice"), ("04_crash_before_ack", "alice is killed (SIGKILL)")],
+)
+def test_a_chapter_of_the_learners_copy_runs_in_jupyterlab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chapter: str, ends_on: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Copies(ROOT / "notebooks", tmp_path / "work").update()
+    size = {"width": 1300, "height": 1000}
+    with jupyterlab(tmp_path / "work") as address, new_page(viewport=size) as page:
+        page.goto(f"{address}/lab/tree/{chapter}.ipynb")
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        replay = page.frame_locator("iframe[title=Replay]")
+        replay.locator("#scrubber").wait_for(timeout=120_000)
+        page.screenshot(path=SCREENSHOTS / f"{chapter[:2]}.png")
+        scrub(replay, last_step(replay))
+        assert ends_on in replay.locator("body").inner_text()
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
         assert [said for said in page.complaints if "favicon" not in said] == []
         assert [
             url for url in page.requested if address not in url and not url.startswith("data:")

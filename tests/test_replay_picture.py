@@ -15,6 +15,7 @@ from redisflow_lab.lab.recording.file import TOLERANCE_MS, from_plain, to_plain
 from redisflow_lab.lab.recording.moment import Happening, Moment
 from redisflow_lab.lab.recording.recorder import Recorder
 from redisflow_lab.lab.recording.recording import Recording
+from redisflow_lab.lab.views import history
 from redisflow_lab.lab.views.layout import Layout
 from redisflow_lab.lab.views.replay import MOST_STEPS, Replay
 from redisflow_lab.lab.views.shapes import STYLES, Frame, Path, Rect, Text
@@ -179,11 +180,11 @@ def idle_times(moment: Moment) -> list[int]:
 
 def follow(lab: Lab, stream: str, steps: list[Any]) -> None:
     lab.redis.delete(stream)
-    history = History(lab, stream)
+    steps_of = History(lab, stream)
     recorder, oracle = Recorder(lab.server.connect(), stream), lab.server.connect()
     try:
         for step in [*BEGINNING, *steps]:
-            history.do(*step)
+            steps_of.do(*step)
             check(last_frame(recorder.recording), oracle, stream)
         check_file(recorder.recording)
     finally:
@@ -287,6 +288,54 @@ def test_text_of_others_is_shown_and_never_run(lab: Lab, stream: str, text: str)
     assert output.picture.png.startswith(b"\x89PNG")
     assert len(page) < 60_000
     lab.redis.delete(key)
+
+
+def test_nothing_of_a_deleted_stream_is_in_the_picture_of_a_new_one(
+    lab: Lab, stream: str
+) -> None:
+    record(lab, stream, entries=9)
+    lab.redis.delete(stream)
+    lab.redis.xadd(stream, {"data": "x"}, id="1-0")
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    shown = drawn(last_frame(lab.recording(stream)))
+    assert shown["left to right"] == ["1-0"]
+    assert shown["styles"] == {"1-0": "waiting"}
+
+
+def waits_s(recording: Recording) -> list[float | None]:
+    """How long the oldest entry that is not delivered waits: at each moment, in s."""
+    since = history.undelivered_since(recording.moments, "billing")
+    pairs = zip(recording.moments, since, strict=True)
+    return [None if began is None else moment.t_s - began for moment, began in pairs]
+
+
+def test_what_waits_longest_is_what_is_still_there(lab: Lab, stream: str) -> None:
+    record(lab, stream, entries=4)  # 4-0 is not delivered
+    for entry_id in ("5-0", "6-0"):
+        lab.redis.xadd(stream, {"data": "x"}, id=entry_id)
+
+    def check_oldest(entry_id: str) -> None:
+        recording = lab.recording(stream)
+        added = next(m for m in recording.moments if m.state and entry_id in m.state.entries)
+        assert waits_s(recording)[-1] == recording.moments[-1].t_s - added.t_s
+
+    check_oldest("4-0")
+    lab.redis.xdel(stream, "4-0")
+    check_oldest("5-0")
+    lab.redis.xtrim(stream, minid="6-0", approximate=False)
+    check_oldest("6-0")
+
+
+def test_what_waits_in_a_new_stream_waits_since_it_is_there(lab: Lab, stream: str) -> None:
+    record(lab, stream, entries=9)
+    lab.redis.delete(stream)
+    lab.redis.xadd(stream, {"data": "x"}, id="1-0")
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    recording = lab.recording(stream)
+    gone = [m.t_s for m in recording.moments if m.state is None][-1]
+    waits = waits_s(recording)[-1]
+    assert waits is not None
+    assert waits < recording.moments[-1].t_s - gone
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(lab: Lab, stream: str) -> None:

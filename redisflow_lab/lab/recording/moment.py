@@ -1,8 +1,12 @@
 """What a recording consists of: what the server said at a moment, and what happened."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from redisflow_lab.lab.inspection.state import State
+
+NO_STREAM = "this stream does not exist"
+"""The trouble of a moment at which there was no stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +42,18 @@ class Moment:
     t_s: float
     state: State | None
     trouble: str = ""
+
+
+def deleted_since(moments: Iterable[Moment]) -> Iterator[bool]:
+    """For each moment: whether the stream was deleted since the one before.
+
+    The entries of a new stream are other ones, also if they have the same ids.
+    """
+    added = 0
+    for moment in moments:
+        if moment.state is None:
+            yield moment.trouble == NO_STREAM
+            added = 0 if moment.trouble == NO_STREAM else added
+        else:
+            yield moment.state.added < added
+            added = moment.state.added

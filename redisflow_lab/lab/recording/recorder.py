@@ -14,7 +14,7 @@ from redisflow_lab.events import Event
 from redisflow_lab.lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.lab.inspection.state import Reader
 from redisflow_lab.lab.prefix import without_prefix
-from redisflow_lab.lab.recording.moment import Happening, Moment
+from redisflow_lab.lab.recording.moment import NO_STREAM, Happening, Moment
 from redisflow_lab.lab.recording.recording import Recording
 
 SAMPLE_S = 0.02
@@ -164,7 +164,7 @@ def _is_down(error: redis_py.RedisError) -> bool:
 def _trouble(error: redis_py.RedisError) -> str:
     match error:
         case NoSuchStreamError():
-            return "this stream does not exist"
+            return NO_STREAM
         case redis_py.AuthenticationError():  # which is a ConnectionError, too
             return printable(str(error))
         case redis_py.TimeoutError():

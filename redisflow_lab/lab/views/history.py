@@ -1,12 +1,12 @@
 """Lag and pending entries over time, below the picture of a stream: in entries, in seconds."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.inspection.state import NO_GROUP, Group, Owned, order
-from redisflow_lab.lab.recording.moment import Moment
+from redisflow_lab.lab.inspection.state import NO_GROUP, Group, Owned, State, order
+from redisflow_lab.lab.recording.moment import Moment, deleted_since
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.shapes import Frame, Path, Text
 
@@ -125,7 +125,7 @@ class History:
 
     def _seconds(self) -> Iterator[list[tuple[float, float]]]:
         """For pending and for lag, how long the oldest of these entries has waited."""
-        for find in (_pending_since, _undelivered_since):
+        for find in (pending_since, undelivered_since):
             line: list[tuple[float, float]] = []
             since = find(self._recording.moments, self._group)
             for began, (moment, after) in zip(
@@ -152,7 +152,7 @@ def _short(name: str) -> str:
     return printable(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…")
 
 
-def _pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
+def pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
     """For each moment: since when the oldest pending entry is pending; None without any."""
     since: dict[str, float] = {}
     before: dict[str, Owned] = {}
@@ -164,19 +164,37 @@ def _pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | Non
         yield min(since.values(), default=None)
 
 
-def _undelivered_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
+def undelivered_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
     """For each moment: since when the oldest entry that was not delivered is there."""
     ids: list[str] = []
     since: dict[str, float] = {}
-    for moment in moments:
+    for moment, began_anew in zip(moments, deleted_since(moments), strict=True):
+        ids = [] if began_anew else ids
         for entry_id in moment.state.entries if moment.state is not None else ():
             if not ids or order(entry_id) > order(ids[-1]):
                 ids.append(entry_id)
                 since[entry_id] = moment.t_s
-        group = _group_of(moment, name)
-        next_one = bisect_right(ids, order(group.read), key=order)
-        waits = group.lag != 0 and next_one < len(ids)
-        yield since[ids[next_one]] if waits else None
+        oldest = _oldest_undelivered(ids, moment.state, _group_of(moment, name))
+        yield None if oldest is None else since[oldest]
+
+
+def _oldest_undelivered(ids: Sequence[str], state: State | None, group: Group) -> str | None:
+    """Of these ids, which the stream has or had, in their order."""
+    if state is None or not state.entries or group.lag == 0:
+        return None
+    listed, since = {*state.entries}, order(state.entries[0])
+    first = max(
+        bisect_right(ids, order(group.read), key=order),
+        bisect_left(ids, order(state.first), key=order),
+    )
+    return next(
+        (
+            ids[number]
+            for number in range(first, len(ids))
+            if ids[number] in listed or order(ids[number]) < since
+        ),
+        None,
+    )
 
 
 def _group_of(moment: Moment, name: str) -> Group:

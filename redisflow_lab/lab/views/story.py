@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.inspection.state import NO_GROUP, Group, State, order
-from redisflow_lab.lab.recording.moment import Happening
+from redisflow_lab.lab.recording.moment import Happening, deleted_since
 from redisflow_lab.lab.recording.recording import Recording
 
 CELLS = 16
@@ -155,8 +155,10 @@ class Story:
 def _seen(recording: Recording, name: str) -> Iterator[Seen | None]:
     known: list[str] = []  # ids that were in the stream, the newest last
     killed = _Killed(recording.happenings, name)
-    for moment in recording.moments:
+    deleted = deleted_since(recording.moments)
+    for moment, began_anew in zip(recording.moments, deleted, strict=True):
         state = moment.state
+        known = [] if began_anew else known
         if state is None:
             yield None
             continue

@@ -71,7 +71,7 @@ function next() {
 
 function start() {
   if (at >= steps.length - 1) show(0);
-  play.textContent = "⏸ Pause";
+  play.textContent = "‖ Pause";
   next();
 }
 
