@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from itertools import groupby
 from threading import Event as StopEvent
 
 import pytest
@@ -49,10 +50,10 @@ def test_the_loop_goes_on_after_the_server_was_killed_and_started(
         wait_until(lambda: len(handled) == 3, "all is handled")
     assert handled == ["a", "after 0", "after 1"]
     lines = warnings(caplog)
-    assert [line.split(",")[0].split(" after")[0] for line in lines] == [
-        "the connection is lost",
-        "recovered",
-    ] * 2
+    said = [line.split(",")[0].split(" after")[0] for line in lines]
+    # A server that is met while it loads its data is named, too, and may hang up again.
+    other = [line for line in said if line != "the server is loading its data"]
+    assert [line for line, _ in groupby(other)] == ["the connection is lost", "recovered"] * 2
 
 
 def test_a_completed_message_is_not_handled_again_after_a_failed_acknowledgement(

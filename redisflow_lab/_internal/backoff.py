@@ -109,5 +109,6 @@ class Backoff:
     def reset(self) -> None:
         """The last try succeeded: the next error starts with the shortest wait."""
         if self._reason:
-            self._log.warning("%s: recovered after %d tries", self._who, self._tries)
+            tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
+            self._log.warning("%s: recovered after %s", self._who, tries)
             self._reason, self._tries = "", 0

@@ -1,112 +1,25 @@
 """Error messages for a REDISFLOW_URL whose server the lab cannot use."""
 
-import redis
 from redis import Redis
-from redis.connection import SSLConnection
+from redis.exceptions import NoPermissionError
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab._internal.tls import TlsProblem, refuses_certificate, tls_problem
+from redisflow_lab._internal.server_errors import address_of, explain_server_error
 from redisflow_lab.lab.server.interface import UnsupportedServerError
 
 
 def explain_refusal(error: Exception, client: Redis) -> str:
     """Say why the server of `client` cannot be used and what to do; never with a password."""
-    where = _address(client)
-    reply = printable(str(error)).rstrip(".")
+    where = address_of(client)
     match error:
-        case redis.AuthenticationError() if not _password(client):
-            return (
-                f"the server at {where} requires a password. "
-                "Add it to REDISFLOW_URL: redis://user:password@host:port"
-            )
-        case redis.AuthenticationError():
-            return (
-                f"the server at {where} rejects the user or the password: {reply}. "
-                "Correct them in REDISFLOW_URL: redis://user:password@host:port"
-            )
-        case redis.exceptions.NoPermissionError():
+        case NoPermissionError():
+            reply = printable(str(error)).rstrip(".")
             return (
                 f"the user may not do enough on the server at {where}: {reply}. Ask an "
                 "administrator for ACL SETUSER <user> ~redisflow:* +@all -@dangerous"
             )
-        case redis.exceptions.ReadOnlyError():
-            return (
-                f"the server at {where} is a read-only replica. "
-                "Name its primary in REDISFLOW_URL"
-            )
         case UnsupportedServerError():
             return f"the server at {where} {error}"
-        case redis.TimeoutError():
-            return (
-                f"the server at {where} did not answer in time. Check the address. If the "
-                "server does not use TLS, write redis:// instead of rediss://"
-            )
-        case redis.exceptions.BusyLoadingError():
-            return f"the server at {where} is still loading its data. Try again in a moment"
-        case redis.ConnectionError():
-            return _explain_no_connection(error, client, where)
-        case redis.ResponseError() if reply.startswith("DENIED"):
-            return (
-                f"the server at {where} is in protected mode: it has no password, and so "
-                "accepts connections from its own machine only. Set a password there, and add "
-                "it to REDISFLOW_URL"
-            )
-    return f"the server at {where} cannot be used: {reply}"
-
-
-def _explain_no_connection(error: redis.ConnectionError, client: Redis, where: str) -> str:
-    reply = printable(str(error)).rstrip(".")
-    cause = error.__cause__ or error.__context__
-    match tls_problem(cause) if _uses_tls(client) else None:
-        case TlsProblem.UNTRUSTED:
-            why = getattr(cause, "verify_message", cause)
-            return (
-                f"the TLS certificate of the server at {where} is not trusted: {why}. "
-                "Name the certificate of its authority: "
-                "rediss://host:port?ssl_ca_certs=/path/to/ca.pem"
-            )
-        case TlsProblem.FILE:
-            return (
-                "REDISFLOW_URL names a file that does not exist, or that you may not read. "
-                "Check ssl_ca_certs, ssl_certfile and ssl_keyfile"
-            )
-        case TlsProblem.NO_TLS:
-            return (
-                f"the server at {where} does not speak TLS. "
-                "Write redis:// instead of rediss:// in REDISFLOW_URL"
-            )
-        case TlsProblem.REFUSED:
-            return (
-                f"TLS with the server at {where} cannot start: {cause}. "
-                "Check the options of REDISFLOW_URL that begin with ssl_"
-            )
-    if refuses_certificate(error):
-        return (
-            f"the server at {where} wants a certificate of its client: {reply}. Name yours: "
-            "rediss://host:port?ssl_certfile=/path/to/cert.pem&ssl_keyfile=/path/to/key.pem"
-        )
-    if "closed by server" in reply:
-        return (
-            f"the server at {where} closed the connection. "
-            "If it uses TLS, write rediss:// instead of redis://"
-        )
-    return (
-        f"no server answers at {where}: {reply}. Check the address, and that the server is "
-        "running; or unset REDISFLOW_URL to use a server of the lab's own"
-    )
-
-
-def _uses_tls(client: Redis) -> bool:
-    return issubclass(client.connection_pool.connection_class, SSLConnection)
-
-
-def _password(client: Redis) -> object:
-    return client.connection_pool.connection_kwargs.get("password")
-
-
-def _address(client: Redis) -> str:
-    options = client.connection_pool.connection_kwargs
-    return str(
-        options.get("path")
-        or f"{options.get('host') or 'localhost'}:{options.get('port', 6379)}"
+    return explain_server_error(
+        error, client, otherwise="; or unset REDISFLOW_URL to use a server of the lab's own"
     )
