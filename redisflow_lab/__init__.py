@@ -8,6 +8,7 @@ The helper, which a service can use, needs only redis, hiredis and protobuf:
 - `consumer`      reads them for a group, and acknowledges after success
 - `dead_letters`  messages that could not be handled, why, and how to redrive them
 - `idempotency`   effects that happen once, however often a message is delivered
+- `inspection`    what the server says of a stream at one moment: the exact lag, who owns what
 - `retention`     removes old entries, but none that is pending
 - `events`        everything that happens to a message, through one hook
 - `interfaces`    what a handler receives; what a producer and a consumer must do

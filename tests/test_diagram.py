@@ -4,8 +4,8 @@ import pytest
 from redis import Redis
 
 from redisflow_lab import Message
+from redisflow_lab.inspection.missing import NoSuchGroupError, NoSuchStreamError
 from redisflow_lab.lab import Lab
-from redisflow_lab.lab.inspection.missing import NoSuchGroupError, NoSuchStreamError
 from redisflow_lab.lab.views.story import CELLS
 
 

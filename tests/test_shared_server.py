@@ -16,8 +16,8 @@ from network import address_of
 from tls import speaking_tls
 
 from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab.inspection.missing import NoSuchGroupError
 from redisflow_lab.lab import Lab
-from redisflow_lab.lab.inspection.missing import NoSuchGroupError
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
 from redisflow_lab.lab.server.ports import pick_port

@@ -1,9 +1,13 @@
-"""The command `redisflow`: the course in a folder, a class, and what a machine lacks.
+"""The command `redisflow`: the course in a folder, a class, streams, and what a machine lacks.
 
-app        the commands and their options
-course     lays the chapters into a folder
-classroom  the table of a class
-doctor     says what this machine has and what is missing; also runs without anything installed
+app           the commands and their options
+streams, entries, dead_letters, retention
+              operate streams
+server, output, asking, durations
+              what these commands share
+course        lays the chapters into a folder
+classroom     the table of a class
+doctor        says what this machine has and what is missing; needs nothing installed
 """
 
 import sys

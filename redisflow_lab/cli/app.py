@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from redisflow_lab.cli import dead_letters, entries, retention, streams
+
 app = typer.Typer(
     help="RedisFlow Lab: learn what a Redis Stream promises by breaking it on purpose.",
     no_args_is_help=True,
@@ -57,3 +59,15 @@ def doctor() -> None:
     from redisflow_lab.cli.doctor import examine
 
     raise typer.Exit(examine())
+
+
+_OPERATE = "Operate streams"
+for command in (
+    streams.streams, streams.inspect, entries.entries, entries.pending, entries.publish,
+    retention.trim,
+):  # fmt: skip
+    app.command(rich_help_panel=_OPERATE)(command)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_OPERATE)
+consumers = typer.Typer(no_args_is_help=True, help="The names in a group.")
+consumers.command()(retention.prune)
+app.add_typer(consumers, name="consumers", rich_help_panel=_OPERATE)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from redisflow_lab.lab.inspection.state import Consumer, Group, Owned, State, order
+from redisflow_lab.inspection.state import Consumer, Group, Owned, State, order
 from redisflow_lab.lab.recording.moment import Moment
 
 TOLERANCE_MS = 5

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from redisflow_lab.lab.inspection.state import State
+from redisflow_lab.inspection.state import State
 
 NO_STREAM = "this stream does not exist"
 """The trouble of a moment at which there was no stream."""

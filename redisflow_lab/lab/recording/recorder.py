@@ -11,8 +11,8 @@ from redis import Redis
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.events import Event
-from redisflow_lab.lab.inspection.missing import NoSuchStreamError
-from redisflow_lab.lab.inspection.state import Reader
+from redisflow_lab.inspection.missing import NoSuchStreamError
+from redisflow_lab.inspection.state import Reader
 from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.recording.moment import NO_STREAM, Happening, Moment
 from redisflow_lab.lab.recording.recording import Recording
@@ -34,7 +34,7 @@ class Recorder:
 
     def __init__(self, redis: Redis, stream: str) -> None:
         self.stream = stream
-        self._redis, self._reader = redis, Reader(redis, stream)
+        self._redis, self._reader = redis, Reader(redis, stream, called=without_prefix(stream))
         self._moments: deque[Moment] = deque(maxlen=MOST)
         self._happenings: deque[Happening | Event] = deque(maxlen=MOST)
         self._taken = 0

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.inspection.state import NO_GROUP, Group, Owned, State, order
+from redisflow_lab.inspection.state import NO_GROUP, Group, Owned, State, order
 from redisflow_lab.lab.recording.moment import Moment, deleted_since
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.shapes import Frame, Path, Text

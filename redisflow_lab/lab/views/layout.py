@@ -6,7 +6,7 @@ moves: room is kept for each consumer that comes later.
 """
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.inspection.state import Owned, State, order
+from redisflow_lab.inspection.state import Owned, State, order
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.shapes import Frame, Path, Rect, Text
 from redisflow_lab.lab.views.story import Seen, Story

@@ -5,9 +5,10 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from redisflow_lab.lab.inspection.lag import lag_of
-from redisflow_lab.lab.inspection.missing import explaining_missing
-from redisflow_lab.lab.inspection.moment import of_one_moment
+from redisflow_lab.inspection.lag import lag_of
+from redisflow_lab.inspection.missing import explaining_missing
+from redisflow_lab.inspection.moment import of_one_moment
+from redisflow_lab.lab.prefix import without_prefix
 from redisflow_lab.lab.views.tables import EVERY_ENTRY
 
 
@@ -22,7 +23,7 @@ def measure(redis: Redis, stream: str, group: str) -> dict[str, Any]:
         pipeline.xinfo_groups(stream)
         pipeline.xpending_range(stream, group, min="-", max="+", count=EVERY_ENTRY)
 
-    with explaining_missing(redis, stream, group):
+    with explaining_missing(redis, stream, group, called=without_prefix(stream)):
         info, groups, pending = of_one_moment(redis, ask)
     row = {found["name"].decode(errors="replace"): found for found in groups}[group]
     return {

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.inspection.state import NO_GROUP, Group, State, order
+from redisflow_lab.inspection.state import NO_GROUP, Group, State, order
 from redisflow_lab.lab.recording.moment import Happening, deleted_since
 from redisflow_lab.lab.recording.recording import Recording
 

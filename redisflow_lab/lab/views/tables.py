@@ -15,9 +15,9 @@ from redis.client import Pipeline
 from redisflow_lab._internal.checks import check_positive
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.dead_letters import DeadLetters
-from redisflow_lab.lab.inspection.lag import lag_of, stream_and_groups
-from redisflow_lab.lab.inspection.missing import explaining_missing
-from redisflow_lab.lab.inspection.moment import of_one_moment
+from redisflow_lab.inspection.lag import lag_of, stream_and_groups
+from redisflow_lab.inspection.missing import explaining_missing
+from redisflow_lab.inspection.moment import of_one_moment
 from redisflow_lab.lab.prefix import without_prefix
 
 # Inline on each element: JupyterLab's own rule for table cells overrides a class, and removes
@@ -127,7 +127,7 @@ def stream_table(redis: Redis, stream: str) -> Table:
 
     Raises NoSuchStreamError.
     """
-    with explaining_missing(redis, stream):
+    with explaining_missing(redis, stream, called=without_prefix(stream)):
         info = redis.xinfo_stream(stream)
     row = {
         "stream": without_prefix(stream),
@@ -149,7 +149,7 @@ def groups_table(redis: Redis, stream: str) -> Table:
 
     Raises NoSuchStreamError.
     """
-    with explaining_missing(redis, stream):
+    with explaining_missing(redis, stream, called=without_prefix(stream)):
         info, groups = stream_and_groups(redis, stream)
     rows = [
         {
@@ -176,7 +176,7 @@ def consumers_table(redis: Redis, stream: str, group: str) -> Table:
 
     Raises NoSuchStreamError and NoSuchGroupError.
     """
-    with explaining_missing(redis, stream, group):
+    with explaining_missing(redis, stream, group, called=without_prefix(stream)):
         consumers = redis.xinfo_consumers(stream, group)
     rows = [
         {
@@ -206,7 +206,7 @@ def pending_table(redis: Redis, stream: str, group: str, *, most: int | None = N
         pipeline.xpending(stream, group)
         pipeline.xpending_range(stream, group, min="-", max="+", count=count)
 
-    with explaining_missing(redis, stream, group):
+    with explaining_missing(redis, stream, group, called=without_prefix(stream)):
         summary, found = of_one_moment(redis, ask)
     rows = [
         {
@@ -231,7 +231,8 @@ def dead_letters_table(redis: Redis, stream: str) -> Table:
     """
     columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
     dead_letters = DeadLetters(redis, stream)
-    with explaining_missing(redis, dead_letters.dead_stream):
+    dead_stream = dead_letters.dead_stream
+    with explaining_missing(redis, dead_stream, called=without_prefix(dead_stream)):
         found = list(dead_letters)
     rows = [{column: getattr(letter, column) for column in columns} for letter in found]
     return _table(rows, columns, f"dead letters of {_shown_name(stream)}")

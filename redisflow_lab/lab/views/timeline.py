@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.inspection.state import order
+from redisflow_lab.inspection.state import order
 from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.shapes import Frame, Path, Rect, Text
 from redisflow_lab.lab.views.still import Panel, draw_still

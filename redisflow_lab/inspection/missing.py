@@ -7,7 +7,6 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.lab.prefix import without_prefix
 
 
 class NoSuchStreamError(ResponseError):
@@ -23,15 +22,19 @@ class NoSuchGroupError(ResponseError):
 
 
 @contextmanager
-def explaining_missing(redis: Redis, stream: str, group: str | None = None) -> Iterator[None]:
+def explaining_missing(
+    redis: Redis, stream: str, group: str | None = None, *, called: str | None = None
+) -> Iterator[None]:
     """Raise one of the errors above if a command fails because of what they say.
+
+    called: the name of the stream in the error (default: its key)
 
     Looks at the server instead of at the text of the reply, which contains the names as well.
     """
     try:
         yield
     except ResponseError:
-        kind, name = _text(redis.type(stream)), printable(without_prefix(stream))
+        kind, name = _text(redis.type(stream)), printable(called or stream)
         if kind == "none":
             raise NoSuchStreamError(
                 f"no stream '{name}': publish a message to it, or create a group on it, first"

@@ -5,7 +5,7 @@ from typing import Any, cast
 from redis import Redis
 from redis.client import Pipeline
 
-from redisflow_lab.lab.inspection.moment import of_one_moment
+from redisflow_lab.inspection.moment import of_one_moment
 
 
 def stream_and_groups(redis: Redis, stream: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

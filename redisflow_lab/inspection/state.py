@@ -7,13 +7,13 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
-from redisflow_lab.lab.inspection.lag import lag_of
-from redisflow_lab.lab.inspection.missing import (
+from redisflow_lab.inspection.lag import lag_of
+from redisflow_lab.inspection.missing import (
     NoSuchStreamError,
     NotAStreamError,
     explaining_missing,
 )
-from redisflow_lab.lab.inspection.moment import of_one_moment
+from redisflow_lab.inspection.moment import of_one_moment
 
 NEWEST = 24
 """How many entries of the stream a state lists: the newest."""
@@ -93,7 +93,9 @@ class Reader:
     Entries are fetched only when they have changed, because they may be large.
     """
 
-    def __init__(self, redis: Redis, stream: str) -> None:
+    def __init__(self, redis: Redis, stream: str, *, called: str | None = None) -> None:
+        """called: the name of the stream in errors (default: its key)"""
+        self._called = called
         self._redis, self._stream, self._dead = redis, stream, f"{stream}:dead"
         self._groups: tuple[str, ...] = ()
         self._many: set[str] = set()  # groups with more pending entries than are listed
@@ -116,7 +118,7 @@ class Reader:
             return self._read()
 
     def _read(self) -> State:
-        with explaining_missing(self._redis, self._stream):
+        with explaining_missing(self._redis, self._stream, called=self._called):
             while (state := self._try()) is None:
                 pass
             return state

@@ -1,0 +1,15 @@
+"""Durations as one types them: 90s, 15m, 12h, 7d."""
+
+import re
+
+import typer
+
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds(text: str) -> float:
+    """The seconds of a duration; a number alone is in seconds. Raises typer.BadParameter."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration: write 90s, 15m, 12h or 7d")
+    return float(found[1]) * _UNITS_S[found[2]]

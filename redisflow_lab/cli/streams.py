@@ -1,0 +1,168 @@
+"""`redisflow streams` and `inspect`: what a server knows of its streams."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+from redis import Redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.cli.entries import Stream, decoded
+from redisflow_lab.cli.output import Json, console, show, show_json
+from redisflow_lab.cli.server import HERE, Url, server_at
+from redisflow_lab.inspection.lag import lag_of, stream_and_groups
+from redisflow_lab.inspection.missing import explaining_missing
+
+
+def streams(
+    match: Annotated[
+        str, typer.Option(metavar="GLOB", help="Whose keys match: 'orders*'.")
+    ] = "*",
+    seconds: Annotated[
+        float, typer.Option(min=0, max=60, help="How long the rate is measured; 0: not at all.")
+    ] = 1.0,
+    url: Url = HERE,
+    as_json: Json = False,
+) -> None:
+    """Show all streams of a server: length, groups, memory, and entries a second."""
+    with server_at(url) as redis:
+        keys = sorted(redis.scan_iter(match=match, count=1_000, _type="stream"))
+        before = {key: _added(redis, key) for key in keys}
+        began = time.monotonic()
+        if seconds and keys:
+            time.sleep(seconds)
+        took_s = time.monotonic() - began
+        rows = [
+            row for key in keys if (row := _stream(redis, key, before[key], seconds and took_s))
+        ]
+    columns = {"stream": "stream", "length": "length", "groups": "groups"}
+    columns |= {"memory_bytes": "memory (bytes)", "entries_per_s": "entries/s"}
+    show(rows, columns, as_json=as_json)
+
+
+def inspect(stream: Stream, url: Url = HERE, as_json: Json = False) -> None:
+    """Show a stream, its groups and consumers, and its first and last entry."""
+    with server_at(url) as redis, explaining_missing(redis, stream):
+        info, groups = stream_and_groups(redis, stream)
+        found = {
+            "stream": stream,
+            "length": info["length"],
+            "entries_added": info["entries-added"],
+            "memory_bytes": _memory(redis, stream.encode()),
+            "groups": [_group(redis, stream, group, lag_of(group, info)) for group in groups],
+            "first": _entry(redis, stream, "XRANGE", "-", "+"),
+            "last": _entry(redis, stream, "XREVRANGE", "+", "-"),
+        }
+    if as_json:
+        show_json(found)
+        return
+    out = console()
+    memory = "?" if found["memory_bytes"] is None else f"{found['memory_bytes']:,}"
+    out.print(
+        f"{printable(stream)}: {found['length']:,} entries of {found['entries_added']:,} that "
+        f"were added, {memory} bytes",
+        markup=False,
+    )
+    for which in ("first", "last"):
+        if entry := found[which]:
+            said = entry["problem"] or f"{entry['producer']}: {entry['content']}"
+            out.print(f"{which}: {entry['id']}  {printable(said)}", markup=False)
+    print()
+    show(
+        found["groups"],
+        {
+            "group": "group",
+            "lag": "lag",
+            "pending": "pending",
+            "oldest_idle_ms": "oldest idle (ms)",
+            "last_delivered_id": "last delivered",
+        },
+        as_json=False,
+    )
+    consumers = [
+        {"group": group["group"], **consumer}
+        for group in found["groups"]
+        for consumer in group["consumers"]
+    ]
+    print()
+    show(
+        consumers,
+        {
+            "group": "group",
+            "consumer": "consumer",
+            "pending": "pending",
+            "idle_ms": "idle (ms)",
+        },
+        as_json=False,
+    )
+
+
+def _added(redis: Redis, key: bytes) -> int | None:
+    with suppress(ResponseError):  # deleted since it was found
+        return int(redis.xinfo_stream(key)["entries-added"])
+    return None
+
+
+def _stream(
+    redis: Redis, key: bytes, before: int | None, took_s: float
+) -> dict[str, Any] | None:
+    """A row of `streams`; None if the stream is gone."""
+    try:
+        info: Any = redis.xinfo_stream(key)
+    except NoPermissionError:
+        raise
+    except ResponseError:
+        return None
+    rate = None
+    if took_s and before is not None:
+        rate = round(max(info["entries-added"] - before, 0) / took_s, 1)
+    return {
+        "stream": key.decode(errors="backslashreplace"),
+        "length": info["length"],
+        "groups": info["groups"],
+        "memory_bytes": _memory(redis, key),
+        "entries_per_s": rate,
+    }
+
+
+def _memory(redis: Redis, key: bytes) -> int | None:
+    """MEMORY USAGE, which the server estimates from samples; None if this user may not ask."""
+    try:
+        return redis.memory_usage(key)
+    except NoPermissionError:
+        return None
+
+
+def _group(redis: Redis, stream: str, group: dict[str, Any], lag: int | None) -> dict[str, Any]:
+    name = group["name"]
+    oldest: Any = redis.xpending_range(stream, name, "-", "+", 1) if group["pending"] else []
+    return {
+        "group": name.decode(errors="backslashreplace"),
+        "lag": lag,
+        "pending": group["pending"],
+        "oldest_pending_id": oldest[0]["message_id"].decode() if oldest else None,
+        "oldest_idle_ms": oldest[0]["time_since_delivered"] if oldest else None,
+        "last_delivered_id": group["last-delivered-id"].decode(),
+        "consumers": [*_consumers(redis, stream, name)],
+    }
+
+
+def _consumers(redis: Redis, stream: str, group: bytes) -> Iterator[dict[str, Any]]:
+    for row in redis.xinfo_consumers(stream, group):
+        yield {
+            "consumer": row["name"].decode(errors="backslashreplace"),
+            "pending": row["pending"],
+            "idle_ms": row["idle"],
+        }
+
+
+def _entry(redis: Redis, stream: str, command: str, *ids: str) -> dict[str, Any] | None:
+    raw = stream_client(redis)
+    raw.set_response_callback("XREVRANGE", lambda reply, **_: reply)
+    reply = raw.execute_command(command, stream, *ids, "COUNT", 1)
+    raw.close()
+    return decoded(*reply[0], raw=False) if reply else None

@@ -1,0 +1,423 @@
+"""`redisflow` operates streams: each command as a process, on a real server."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from consumers import NewConsumer, Publish, numbered
+from handlers import decline
+
+from redisflow_lab import Message
+from redisflow_lab.lab import Lab
+
+Redisflow = Callable[..., "Done"]
+DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
+(PERMISSIONS,) = re.findall(r"\*\*Permissions\.\*\* (.*)", DOCUMENTED)
+
+
+class Done:
+    """What a command did."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def sentence(self) -> str:
+        """What it said of an error, without the frame that is drawn around it."""
+        return " ".join(self.err.replace("│", " ").split())
+
+
+@pytest.fixture
+def redisflow(lab_in_use: Lab, tmp_path: Path) -> Redisflow:
+    """Runs the command on the lab's server, in an environment with as little as possible."""
+
+    def run(*arguments: object, url: str = lab_in_use.url, **environment: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "redisflow_lab", *map(str, arguments)],
+            env={"PATH": os.environ["PATH"], "REDISFLOW_URL": url, "HOME": str(tmp_path)}
+            | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+            | environment,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return Done(done)
+
+    return run
+
+
+def test_streams_are_listed_with_what_they_hold(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(5))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    (row,) = redisflow("streams", "--match", stream, "--seconds", 0, "--json").json
+    assert row.pop("memory_bytes") > 100
+    assert row == {"stream": stream, "length": 5, "groups": 1, "entries_per_s": None}
+    (row,) = redisflow("streams", "--match", stream, "--seconds", 0.1, "--json").json
+    assert row["entries_per_s"] == 0
+    table = redisflow("streams", "--match", stream).out
+    assert table.splitlines()[0].split()[:3] == ["stream", "length", "groups"]
+    assert "\x1b" not in table
+
+
+def test_a_stream_is_inspected_as_it_is(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    ids = publish("1 x Dune", "1 x Emma", "1 x Ulysses")
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    found = redisflow("inspect", stream, "--json").json
+    (group,) = found["groups"]
+    assert (found["length"], found["entries_added"]) == (3, 3)
+    assert (group["lag"], group["pending"], group["oldest_pending_id"]) == (1, 2, ids[0])
+    assert [row["consumer"] for row in group["consumers"]] == ["alice"]
+    assert (found["first"]["content"], found["last"]["content"]) == ("1 x Dune", "1 x Ulysses")
+    text = redisflow("inspect", stream).out
+    assert "3 entries of 3 that were added" in text
+    assert "web: 1 x Dune" in text
+
+
+def test_entries_are_decoded(lab: Lab, stream: str, redisflow: Redisflow) -> None:
+    fields: Any = Message("web", "1 x Dune").to_fields()
+    lab.redis.xadd(stream, {**fields, "trace": "abc", "bin": b"\xff\x00"}, id="1-0")
+    lab.redis.xadd(stream, {"data": b"\xff"}, id="2-0")
+    lab.redis.xadd(stream, fields, id="1730671200000-0")
+    good, foreign, newest = redisflow("entries", stream, "--json").json
+    assert (good["id"], good["at"], good["producer"]) == ("1-0", None, "web")
+    assert good["fields"] == [["trace", "abc"], ["bin", {"base64": "/wA="}]]
+    assert foreign["content"] is None
+    assert "cannot decode" in foreign["problem"]
+    assert newest["at"] == "2024-11-03T22:00:00.000+00:00"
+    assert [
+        row["id"]
+        for row in redisflow("entries", stream, "--from", "2-0", "--to", "2-0", "--json").json
+    ] == ["2-0"]
+    (row,) = redisflow("entries", stream, "--newest", "--count", 1, "--raw", "--json").json
+    assert row["fields"][0][0] == "data"
+    assert "1 x Dune" in redisflow("entries", stream).out
+
+
+def test_new_entries_are_followed_until_ctrl_c(
+    lab: Lab, stream: str, publish: Publish, tmp_path: Path
+) -> None:
+    publish("before")
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "redisflow_lab", "entries", stream, "--follow", "--json"],
+        env={**os.environ, "REDISFLOW_URL": lab.url}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert follower.stdout is not None
+    try:
+        lab.wait_until(
+            lambda: any(row["cmd"] == "xread" for row in lab.redis.client_list()), "it reads"
+        )
+        publish("one", "two")
+        lines = [json.loads(follower.stdout.readline()) for _ in range(2)]
+        assert [line["content"] for line in lines] == ["one", "two"]
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(10) == 0
+    finally:
+        follower.kill()
+        follower.wait()
+
+
+def test_pending_entries_are_shown_with_their_owners(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    ids = publish(*numbered(3))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    lab.redis.xreadgroup("billing", "bob", {stream: ">"}, count=1)
+    lab.redis.xclaim(stream, "billing", "alice", 0, ids[:1], idle=3_600_000, justid=True)
+    rows = redisflow("pending", stream, "billing", "--json").json
+    assert [(row["id"], row["consumer"], row["deliveries"]) for row in rows] == [
+        (ids[0], "alice", 1), (ids[1], "alice", 1), (ids[2], "bob", 1),
+    ]  # fmt: skip
+    (old,) = redisflow("pending", stream, "billing", "--idle", "30m", "--json").json
+    assert old["id"] == ids[0]
+    (bobs,) = redisflow("pending", stream, "billing", "--consumer", "bob", "--json").json
+    assert bobs["id"] == ids[2]
+
+
+def test_a_message_is_published_once_for_a_key(
+    lab: Lab, stream: str, redisflow: Redisflow
+) -> None:
+    arguments = ("publish", stream, "--producer", "ops", "--content", "1 x Dune", "--key", "7")
+    first, second = redisflow(*arguments), redisflow(*arguments, "--json")
+    assert first.out.strip() == second.json["id"]
+    assert lab.redis.xlen(stream) == 1
+    assert "blank" in redisflow("publish", stream, "--producer", " ", "--content", "").sentence
+
+
+@pytest.fixture
+def letters(stream: str, publish: Publish, consumer: NewConsumer) -> list[str]:
+    """Three dead letters; the ids of their entries."""
+    ids = publish("Kim", "Lee", "Max")
+    consumer(max_deliveries=1).read_new(decline)
+    return ids
+
+
+def test_dead_letters_are_listed_shown_redriven_and_discarded(
+    lab: Lab, stream: str, letters: list[str], redisflow: Redisflow
+) -> None:
+    rows = redisflow("dead-letters", "list", stream, "--json").json
+    assert [row["entry_id"] for row in rows] == letters
+    first, second, third = (row["letter_id"] for row in rows)
+    shown = redisflow("dead-letters", "show", stream, first, "--json").json
+    assert (shown["reason"], shown["entry"]["content"]) == ("failed", "Kim")
+    dry = redisflow("dead-letters", "redrive", stream, first, "--dry-run", "--json").json
+    assert [row["letter_id"] for row in dry] == [first]
+    assert lab.redis.xlen(stream) == 3
+    (done,) = redisflow("dead-letters", "redrive", stream, first, "--yes", "--json").json
+    assert (done["letter_id"], done["problem"]) == (first, None)
+    assert lab.redis.xlen(stream) == 4
+    again = redisflow("dead-letters", "redrive", stream, first, "--yes")
+    assert (again.status, f"no dead letter {first}" in again.sentence) == (1, True)
+    gone = redisflow("dead-letters", "discard", stream, second, "--yes", "--json")
+    assert gone.json == {"deleted": 1}
+    left = redisflow("dead-letters", "list", stream, "--json").json
+    assert [row["letter_id"] for row in left] == [third]
+    assert redisflow("dead-letters", "discard", stream, "--all", "--yes").status == 0
+    assert lab.redis.xlen(f"{stream}:dead") == 0
+
+
+def test_dead_letters_are_chosen_by_what_they_are(
+    lab: Lab, stream: str, letters: list[str], redisflow: Redisflow
+) -> None:
+    def chosen(*filters: str) -> int:
+        arguments = ("dead-letters", "redrive", stream, *filters, "--dry-run", "--json")
+        return len(redisflow(*arguments).json)
+
+    assert chosen("--group", "billing") == 3
+    assert chosen("--group", "shipping") == 0
+    assert chosen("--reason", "failed", "--error", "declined") == 3
+    assert chosen("--error", "no such text") == 0
+    assert chosen("--older-than", "1h") == 0
+    neither = redisflow("dead-letters", "discard", stream)
+    assert (neither.status, "say which ones" in neither.sentence) == (2, True)
+
+
+def test_only_names_with_nothing_pending_are_pruned(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish("a")
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"})
+    lab.redis.xgroup_createconsumer(stream, "billing", "bob")
+    arguments = ("consumers", "prune", stream, "billing", "--idle", "0s")
+    (dry,) = redisflow(*arguments, "--dry-run", "--json").json
+    assert dry == {"consumer": "bob", "removed": False}
+    (done,) = redisflow(*arguments, "--yes", "--json").json
+    assert done == {"consumer": "bob", "removed": True}
+    assert list(lab.consumers(stream)["consumer"]) == ["alice"]
+
+
+def test_a_stream_is_trimmed_up_to_what_is_pending(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(6))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=4)
+    lab.redis.xack(stream, "billing", *lab.pending(stream)["entry_id"][:2])
+    unasked = redisflow("trim", stream, "--maxlen", 1)
+    assert (unasked.status, "Add --yes" in unasked.sentence) == (2, True)
+    assert lab.redis.xlen(stream) == 6
+    done = redisflow("trim", stream, "--maxlen", 1, "--yes", "--json").json
+    assert done == {"removed": 2, "pending": 0, "held_by_pending": True, "length": 4}
+    text = redisflow("trim", stream, "--maxlen", 1, "--even-pending", "--yes").out
+    assert "3 entries removed, 1 left. Of these, 2 were pending" in " ".join(text.split())
+    neither = redisflow("trim", stream, "--yes")
+    assert (neither.status, "give one of --maxlen" in neither.sentence) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("inspect", "no such stream"), 1, "no stream 'no such stream'"),
+        (("pending", "STREAM", "nobody"), 1, "no group 'nobody'"),
+        (("pending", "STREAM", "billing", "--idle", "soon"), 2, "'soon' is no duration"),
+        (("entries", "STREAM", "--from", "yesterday"), 1, "Invalid stream ID"),
+        (("dead-letters", "show", "STREAM", "5"), 1, "must be an entry id"),
+        (("inspect", "LIST"), 1, "is a list and not a stream"),
+        (("entries", "LIST"), 1, "WRONGTYPE"),
+        (("trim", "LIST", "--maxlen", "1", "--yes"), 1, "WRONGTYPE"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_one_sentence(
+    lab: Lab,
+    stream: str,
+    redisflow: Redisflow,
+    arguments: tuple[str, ...],
+    status: int,
+    says: str,
+) -> None:
+    lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    lab.redis.rpush(f"{stream}:list", "a")
+    names = {"STREAM": stream, "LIST": f"{stream}:list"}
+    done = redisflow(*(names.get(argument, argument) for argument in arguments))
+    assert done.status == status, done.err
+    assert says in done.sentence
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://localhost:1", "no server answers at localhost:1"),
+        ("http://localhost", "is not the URL of a server"),
+        ("redis://:p%40ss@localhost:port/0", "is not the URL of a server"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_explained(
+    redisflow: Redisflow, url: str, says: str
+) -> None:
+    done = redisflow("streams", url=url)
+    assert done.status != 0
+    assert says in done.sentence
+    assert "p%40ss" not in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_password_comes_from_the_environment_or_a_prompt_and_is_never_shown(
+    own_lab: Lab, redisflow: Redisflow
+) -> None:
+    own_lab.redis.execute_command("ACL", "SETUSER", "ops", "on", ">tell nobody", "~*", "+@all")
+    port = own_lab.server.port
+    url = f"redis://ops@127.0.0.1:{port}/0"
+    assert redisflow("streams", "--json", url=url, REDISFLOW_PASSWORD="tell nobody").json == []
+    refused = redisflow("streams", url=url, REDISFLOW_PASSWORD="a guess")
+    assert (refused.status, "rejects the user or the password" in refused.sentence) == (1, True)
+    without = redisflow("streams", url=url)
+    assert (without.status, "password" in without.sentence) == (1, True)
+    parent, child = pty.openpty()
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "redisflow_lab", "streams", "--json", "--url", url],
+        stdin=child, stdout=subprocess.PIPE, stderr=child, text=True, start_new_session=True,
+        env={**os.environ, "REDISFLOW_URL": ""},
+    )  # fmt: skip
+    os.close(child)
+    said = os.read(parent, 1_000).decode()
+
+    def typed_in() -> bool:  # what is typed before the echo is off is thrown away
+        os.write(parent, b"tell nobody\n")
+        return asked.poll() is not None
+
+    own_lab.wait_until(typed_in, "it has taken the password")
+    out, _ = asked.communicate()
+    os.close(parent)
+    assert "Password" in said
+    assert json.loads(out) == []
+    assert "tell nobody" not in said + out
+
+
+def test_a_closed_pipe_and_a_narrow_terminal_are_no_error(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*("x" * 500 for _ in range(500)))
+    command = f"{sys.executable} -m redisflow_lab entries {stream} --count 500 --json | head -1"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=True,
+        env={**os.environ, "REDISFLOW_URL": lab.url},
+    )  # fmt: skip
+    assert done.stdout == "[\n"
+    assert "Traceback" not in done.stderr
+    narrow = redisflow("entries", stream, COLUMNS="40")
+    assert narrow.status == 0
+
+
+def test_the_permissions_that_the_page_names_are_enough(
+    own_lab: Lab, consumer: NewConsumer, publish: Publish, redisflow: Redisflow
+) -> None:
+    consumer()
+    publish("a", "b")
+    looking, *more = (
+        re.findall(r"\+\S+[a-z]", sentence) for sentence in PERMISSIONS.split(". ")
+    )
+    url = f"redis://ops:pw@127.0.0.1:{own_lab.server.port}/0"
+
+    def allow(*commands: str) -> None:
+        own_lab.redis.execute_command(
+            "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~orders*", *looking, *commands
+        )
+
+    allow()
+    for command in (
+        ("inspect", "orders"), ("entries", "orders"), ("entries", "orders", "--newest"),
+        ("pending", "orders", "billing"), ("dead-letters", "list", "orders"),
+    ):  # fmt: skip
+        done = redisflow(*command, url=url)
+        assert done.status == 0, (command, done.err)
+    trim = ("trim", "orders", "--maxlen", 1, "--yes")
+    refused = redisflow(*trim, url=url)
+    assert (refused.status, "eval" in refused.sentence.lower()) == (1, True)
+    allow(*(command for sentence in more for command in sentence))
+    (row,) = redisflow("streams", "--seconds", 0, "--json", url=url).json
+    assert row["stream"] == "orders"
+    assert redisflow(*trim, url=url).status == 0
+    assert own_lab.redis.xlen("orders") == 1
+    prune = ("consumers", "prune", "orders", "billing", "--idle", "0", "--yes", "--json")
+    assert redisflow(*prune, url=url).json == [{"consumer": "alice", "removed": True}]
+
+
+def keys_of(value: Any) -> set[str]:
+    """Every key in a document."""
+    if isinstance(value, dict):
+        return {*value}.union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+def test_the_page_names_each_key_that_is_printed(
+    lab: Lab, stream: str, letters: list[str], redisflow: Redisflow
+) -> None:
+    lab.redis.xadd(stream, {"data": b"\xff"})
+    (letter, *_) = redisflow("dead-letters", "list", stream, "--json").json
+    commands = [
+        ("streams", "--seconds", "0"), ("inspect", stream), ("entries", stream),
+        ("entries", stream, "--raw"), ("pending", stream, "billing"),
+        ("dead-letters", "show", stream, letter["letter_id"]),
+        ("dead-letters", "redrive", stream, letter["letter_id"], "--yes"),
+        ("dead-letters", "discard", stream, "--all", "--yes"),
+        ("consumers", "prune", stream, "billing", "--idle", "0", "--yes"),
+        ("trim", stream, "--acknowledged", "--yes"),
+    ]  # fmt: skip
+    printed = set().union(
+        *(keys_of(redisflow(*command, "--json").json) for command in commands)
+    )
+    names = {*re.findall(r'`"?(\w+)"?`|"(base64)"', DOCUMENTED)}
+    assert printed <= {name for pair in names for name in pair}
+
+
+def test_nothing_reads_a_whole_stream(
+    own_lab: Lab, consumer: NewConsumer, redisflow: Redisflow
+) -> None:
+    fields: Any = Message("web", "x" * 100).to_fields()
+    pipeline = own_lab.redis.pipeline(transaction=False)
+    for _ in range(20_000):
+        pipeline.xadd("orders", fields)
+    pipeline.execute()
+    consumer()
+    own_lab.redis.xreadgroup("billing", "alice", {"orders": ">"}, count=5_000)
+
+    def sent() -> int:
+        return int(own_lab.redis.info("stats")["total_net_output_bytes"])  # type: ignore[index]
+
+    for command in (
+        ("streams", "--seconds", "0"), ("inspect", "orders"), ("entries", "orders"),
+        ("pending", "orders", "billing"), ("trim", "orders", "--maxlen", "100", "--yes"),
+        ("trim", "orders", "--maxlen", "100", "--even-pending", "--yes"),
+    ):  # fmt: skip
+        before = sent()
+        assert redisflow(*command).status == 0
+        assert sent() - before < 100_000, command
