@@ -6,6 +6,7 @@ from threading import Event, Thread
 
 import pandas as pd
 
+from redisflow_lab.inspection.groups import look_at
 from redisflow_lab.lab import Lab
 
 
@@ -52,6 +53,31 @@ def test_it_is_known_while_a_producer_writes(lab: Lab, stream: str) -> None:
             lambda: len(lab.recording(stream).samples) >= 5, "five samples are taken"
         )
     assert not lab.recording(stream).samples["lag"].isna().any()
+
+
+def test_the_seconds_are_the_age_of_the_oldest_that_was_not_delivered(
+    lab: Lab, stream: str
+) -> None:
+    seconds, micros = lab.redis.time()
+    now_ms = seconds * 1_000 + micros // 1_000
+    for age_s in (90, 30):
+        lab.redis.xadd(stream, {"data": b""}, id=f"{now_ms - 1_000 * age_s}-0")
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    for oldest_s in (90, 30):
+        (group,) = look_at(lab.redis, stream).groups
+        assert group.lag_s is not None
+        assert oldest_s <= group.lag_s < oldest_s + 30
+        read(lab, stream, 1)
+    (group,) = look_at(lab.redis, stream).groups
+    assert (group.lag, group.lag_s, group.pending, group.consumers) == (0, 0.0, 2, 1)
+    assert group.oldest_pending_id == f"{now_ms - 90_000}-0"
+
+
+def test_the_seconds_are_unknown_if_a_producer_chose_the_ids(lab: Lab, stream: str) -> None:
+    lab.redis.xadd(stream, {"data": b""}, id="5-0")
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    (group,) = look_at(lab.redis, stream).groups
+    assert (group.lag, group.lag_s) == (1, None)
 
 
 def test_it_is_the_length_after_trimming_past_what_was_delivered(lab: Lab, stream: str) -> None:

@@ -367,6 +367,7 @@ def test_the_permissions_that_the_page_names_are_enough(
     assert row["stream"] == "orders"
     assert redisflow(*trim, url=url).status == 0
     assert own_lab.redis.xlen("orders") == 1
+    assert redisflow("watch", "orders", "--count", 1, url=url).status == 0
     prune = ("consumers", "prune", "orders", "billing", "--idle", "0", "--yes", "--json")
     assert redisflow(*prune, url=url).json == [{"consumer": "alice", "removed": True}]
 
@@ -385,7 +386,8 @@ def test_the_page_names_each_key_that_is_printed(
     (letter, *_) = redisflow("dead-letters", "list", stream, "--json").json
     commands = [
         ("streams", "--seconds", "0"), ("inspect", stream), ("entries", stream),
-        ("entries", stream, "--raw"), ("pending", stream, "billing"),
+        ("watch", stream, "--count", "1"), ("entries", stream, "--raw"),
+        ("pending", stream, "billing"),
         ("dead-letters", "show", stream, letter["letter_id"]),
         ("dead-letters", "redrive", stream, letter["letter_id"], "--yes"),
         ("dead-letters", "discard", stream, "--all", "--yes"),
@@ -397,6 +399,39 @@ def test_the_page_names_each_key_that_is_printed(
     )
     names = {*re.findall(r'`"?(\w+)"?`|"(base64)"', DOCUMENTED)}
     assert printed <= {name for pair in names for name in pair}
+
+
+def test_groups_are_watched_while_the_server_goes_and_comes(
+    own_lab: Lab, publish: Publish, tmp_path: Path
+) -> None:
+    publish("a", "b", "c")
+    own_lab.redis.xgroup_create("orders", "billing", id="0")
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "redisflow_lab", "watch", "orders", "other", "--every", "0.05",
+         "--json"],
+        env={**os.environ, "REDISFLOW_URL": own_lab.url}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watcher.stdout is not None
+    samples = map(json.loads, watcher.stdout)
+    try:
+        orders, other = next(samples)["streams"]
+        assert "no stream 'other'" in other["problem"]
+        (billing,) = orders["groups"]
+        assert (billing["lag"], billing["pending"], billing["read_per_s"]) == (3, 0, None)
+        assert 0 < billing["lag_s"] < 60
+        own_lab.redis.xreadgroup("billing", "alice", {"orders": ">"})
+        read = next(s for s in samples if s["streams"][0]["groups"][0]["pending"] == 3)
+        (billing,) = read["streams"][0]["groups"]
+        assert (billing["lag"], billing["lag_s"], billing["consumers"]) == (0, 0.0, 1)
+        own_lab.server.kill()
+        assert "no server answers" in next(s for s in samples if s["problem"])["problem"]
+        own_lab.server.start()
+        assert next(s for s in samples if not s["problem"])["streams"][0]["length"] == 3
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait(10) == 0
+    finally:
+        watcher.kill()
+        watcher.wait()
 
 
 def test_nothing_reads_a_whole_stream(
@@ -415,7 +450,8 @@ def test_nothing_reads_a_whole_stream(
 
     for command in (
         ("streams", "--seconds", "0"), ("inspect", "orders"), ("entries", "orders"),
-        ("pending", "orders", "billing"), ("trim", "orders", "--maxlen", "100", "--yes"),
+        ("pending", "orders", "billing"), ("watch", "orders", "--count", "1"),
+        ("trim", "orders", "--maxlen", "100", "--yes"),
         ("trim", "orders", "--maxlen", "100", "--even-pending", "--yes"),
     ):  # fmt: skip
         before = sent()
