@@ -94,7 +94,7 @@ def handle_once(
                 if not pipeline.explicit_transaction:
                     raise TypeError(
                         "effect has executed, reset or discarded the pipeline; it must only "
-                        "queue commands, which happen together with the mark"
+                        "queue commands, which run together with the deduplication key"
                     )
                 pipeline.set(mark, delivery.entry_id, ex=remember_s)
                 try:
