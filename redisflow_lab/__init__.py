@@ -1,21 +1,21 @@
 """Redis Streams with Protocol Buffers messages: a producer, a consumer, and a laboratory.
 
-The helper, which a service can use, needs only redis, hiredis and protobuf:
+The helper, which a service imports, needs only redis, hiredis and protobuf:
 
-- `message`       one message, and the bytes it travels as
-- `codec`         a message type of your own in its place
+- `message`       one message, and how it is stored as bytes
+- `codec`         a message type of your own instead of `Message`
 - `producer`      writes messages to a stream
-- `consumer`      reads them for a group, and acknowledges after success
-- `dead_letters`  messages that could not be handled, why, and how to redrive them
-- `idempotency`   effects that happen once, however often a message is delivered
-- `inspection`    what the server says of a stream at one moment: the exact lag, who owns what
+- `consumer`      reads them in a consumer group, and acknowledges after success
+- `dead_letters`  messages that were dead-lettered, why, and how to redrive them
+- `idempotency`   idempotent effects in Redis, deduplicated by key
+- `inspection`    the exact state of a stream at one moment: lag, pending entries, owners
 - `retention`     removes old entries, but none that is pending
-- `events`        everything that happens to a message, through one hook
+- `events`        one hook for everything that happens to a message
 - `interfaces`    what a handler receives; what a producer and a consumer must do
 - `signals`       SIGTERM and Ctrl-C as an event that ends a loop
 - `capabilities`  which commands the connected server supports
 
-`_internal` is its plumbing. Everything that a notebook needs is below `redisflow_lab.lab`.
+`_internal` is what these are built from. A notebook imports `redisflow_lab.lab`.
 """
 
 from redisflow_lab.codec import Codec, protobuf_codec

@@ -1,4 +1,4 @@
-"""python -m redisflow_lab is the command redisflow."""
+"""`python -m redisflow_lab` runs the command `redisflow`."""
 
 from redisflow_lab.cli import main
 

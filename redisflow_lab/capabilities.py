@@ -7,11 +7,11 @@ from redis import Redis
 
 
 def supports(redis: Redis, capability: str) -> bool:
-    """Whether the server has a command, "XACKDEL", or an option of one, "XREADGROUP CLAIM".
+    """Whether the server supports a command ("XACKDEL") or an option ("XREADGROUP CLAIM").
 
-    Read from the server's own description of its commands. A version would mislead: Valkey
-    reports itself as Redis 7.2.4, and hosted servers remove commands. So would trying the
-    command: to an option it does not know, an old server answers "Invalid stream ID".
+    Asks the server for its own description of the command. Its version number would mislead:
+    Valkey reports itself as Redis 7.2.4, and hosted servers remove commands. Trying the
+    command would mislead too: for an unknown option an old server answers "Invalid stream ID".
     https://redis.io/docs/latest/commands/command-docs/ (since Redis 7.0)
     """
     command, _, option = capability.partition(" ")
@@ -20,7 +20,7 @@ def supports(redis: Redis, capability: str) -> bool:
 
 
 def unsupported(redis: Redis, needs: Iterable[str]) -> list[str]:
-    """Those of `needs` that the server does not support; each is written as for `supports`."""
+    """The items of `needs` that the server does not support, each written as for `supports`."""
     return [need for need in needs if not supports(redis, need)]
 
 

@@ -1,4 +1,4 @@
-"""How a message becomes the bytes in a stream entry, and how they become a message again."""
+"""How a message is encoded as the bytes in a stream entry, and decoded again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ P = TypeVar("P", bound=ProtobufMessage)
 
 @dataclass(frozen=True, slots=True)
 class Codec(Generic[T]):
-    """Both directions, for messages of one type. Producer and consumer need the same one.
+    """Encodes and decodes messages of one type. Producer and consumer need the same codec.
 
-    encode: makes the bytes of a message; raises TypeError for anything else
-    decode: makes the message in these bytes. Whatever it raises means that there is none, and
-            the entry is dead-lettered as undecodable; except for TransientError, with which it
-            says, as a handler does, that it has to wait, such as for a registry of schemas
+    encode: returns the bytes of a message; raises TypeError for anything else
+    decode: returns the message in these bytes. If it raises, the entry is dead-lettered as
+            undecodable. Like a handler, it may raise TransientError, for example while a
+            schema registry is down: then the entry waits and is decoded again
     """
 
     encode: Callable[[T], bytes]
@@ -32,7 +32,7 @@ MESSAGE_CODEC = Codec(serialize, Message.from_bytes)
 
 
 def check_codec(codec: object) -> None:
-    """Raise TypeError if it is no `Codec`."""
+    """Raise TypeError if `codec` is not a `Codec`."""
     if not isinstance(codec, Codec):
         raise TypeError(
             f"codec must be a Codec, not {codec!r:.80}: use Codec(encode, decode), or "
@@ -41,7 +41,7 @@ def check_codec(codec: object) -> None:
 
 
 def encoder_of(codec: Codec[T]) -> Callable[[T], bytes]:
-    """Its `encode`, which then raises TypeError for a result that is not bytes."""
+    """The codec's `encode`, made to raise TypeError if the result is not bytes."""
     if codec is MESSAGE_CODEC:
         return codec.encode
 
@@ -59,7 +59,7 @@ def encoder_of(codec: Codec[T]) -> Callable[[T], bytes]:
 
 
 def decoder_of(codec: Codec[T]) -> Callable[[bytes], T]:
-    """Its `decode`, which then raises TypeError for a result that is not made yet."""
+    """The codec's `decode`, made to raise TypeError if it returns unfinished work."""
     if codec is MESSAGE_CODEC:
         return codec.decode
 
@@ -74,8 +74,8 @@ def decoder_of(codec: Codec[T]) -> Callable[[bytes], T]:
 def protobuf_codec(message_type: type[P]) -> Codec[P]:
     """A codec for a protobuf message type of your own, such as `protobuf_codec(Order)`.
 
-    Protobuf takes many other bytes for a message in which everything is empty: if that
-    matters, check the fields in the handler, or in a codec of your own.
+    Protobuf decodes many unrelated byte strings as a message whose fields are all empty. If
+    that matters, check the fields in the handler, or in a codec of your own.
     """
 
     def encode(message: P) -> bytes:

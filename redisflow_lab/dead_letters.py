@@ -1,7 +1,7 @@
-"""Dead letters: messages that could not be handled, kept aside with the reason, and redriven.
+"""Dead letters: reads and redrives the messages that consumers have dead-lettered.
 
-A dead letter is an entry of the dead-letter stream, `<stream>:dead`. It carries the fields of
-the original entry, untouched, and after them eight fields that say why it is there.
+A dead letter is an entry of the dead-letter stream, `<stream>:dead`. It has the fields of the
+original entry, unchanged, followed by eight fields that say why it was dead-lettered.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +31,8 @@ log = GuardedLog(__name__)
 _PAGE = 100
 _LONGEST_ERROR = 1_000
 
-# An error of a command ends its script: XACK and XDEL come after what must not be lost.
+# A command that fails ends its script. So XACK and XDEL come after the write that must not be
+# lost.
 DEAD_LETTER_SCRIPT = """
 local group, id, owner = ARGV[1], ARGV[2], ARGV[3]
 if owner ~= '' and #redis.call('XPENDING', KEYS[1], group, id, id, 1, owner) == 0 then
@@ -55,7 +56,7 @@ class Reason(StrEnum):
     FAILED = "failed"
     """Its handler raised at the last delivery that `max_deliveries` allows."""
     UNFINISHED = "unfinished"
-    """Delivery limit reached, and no handler finished: it may have killed its processes."""
+    """It reached the delivery limit and was never finished: it may kill its processes."""
     UNDECODABLE = "undecodable"
     """It has no field `data`, or the bytes in it are not a StreamMessage."""
     TRIMMED = "trimmed"
@@ -94,15 +95,15 @@ class DeadLetter:
 
 
 def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
-    """Write a dead letter, and only then acknowledge its entry. True if it was done.
+    """Write a dead letter, and only then acknowledge its entry. Returns whether it was done.
 
     False means that the entry is no longer pending with this consumer: another one has
     claimed it, or it was acknowledged. Check, write and acknowledgement are one script: if
-    the write fails, the entry stays pending. XAUTOCLAIM drops trimmed entries from the
-    pending list, so those need not be pending.
+    the write fails, the entry stays pending. An entry that XAUTOCLAIM reported as trimmed is
+    no longer in the pending list, so its dead letter is written without the check.
 
-    Where scripts are refused, the same is done in three commands. A crash between them leaves
-    the entry pending, and later a second dead letter.
+    Where scripts are refused, the same is done with three commands. A crash between them
+    leaves the entry pending, and it is dead-lettered a second time later.
 
     Raises redis.ResponseError if the server refuses the write.
     """
@@ -127,7 +128,7 @@ def check_dead_stream(redis: Redis, dead_stream: str) -> None:
     try:
         kind = cast(bytes, redis.type(dead_stream)).decode()
     except NoPermissionError:
-        return  # then the first dead letter finds out
+        return  # then writing the first dead letter reports it
     if kind not in ("stream", "none"):
         raise ValueError(
             f"dead letters cannot be written to {dead_stream!r}: it is a {kind} and not a "
@@ -136,10 +137,10 @@ def check_dead_stream(redis: Redis, dead_stream: str) -> None:
 
 
 class DeadLetters:
-    """The dead letters of one stream, of all its groups.
+    """The dead letters of one stream, from all of its groups.
 
-    Iterate over it, index it by a dead letter's id, or take its `len`: the entries of the
-    dead-letter stream.
+    Iterate over it, index it by a dead letter's id, or take its `len`, which counts the
+    entries of the dead-letter stream.
 
     redis:       a client of the server
     stream:      the stream that the original entries were written to
@@ -167,7 +168,7 @@ class DeadLetters:
     def __iter__(self) -> Iterator[DeadLetter]:
         """All dead letters, oldest first, read in pages of 100.
 
-        An entry that another program has written there is logged and left out.
+        Skips entries that another program has written there, and logs them.
         """
         after, last = b"-", b""
         while last != LAST and (page := self._range(after, b"+", _PAGE)):
@@ -184,7 +185,7 @@ class DeadLetters:
     def __getitem__(self, letter_id: str) -> DeadLetter:
         """The dead letter with this id.
 
-        Raises KeyError if there is none, and ValueError if another program has written it.
+        Raises KeyError if there is none, and ValueError if it is not a dead letter.
         """
         check_entry_id("letter_id", letter_id)
         found = self._range(letter_id, letter_id, 1)
@@ -202,19 +203,23 @@ class DeadLetters:
     ) -> list[str]:
         """Write these dead letters to their stream again, and delete them. Returns the new ids.
 
-        repair: makes the message to write, in the place of the original one (default: the
+        repair: returns the message to write instead of the original one (default: write the
                 original fields, unchanged)
 
-        Each one is written and then deleted, in one script. When this is interrupted, a dead
-        letter is either back in the stream or still here: call it again with what is left.
-        (Where scripts are refused, in two commands: after a crash it may be in both.)
+        One script writes each dead letter to the stream and then deletes it. So if the call is
+        interrupted, each one is either back in the stream or still a dead letter: call it
+        again with those that are left. Where scripts are refused, two commands do this, and
+        after a crash between them a dead letter may be in both.
 
-        Before anything is written, it raises KeyError for an id that is not here, ValueError
-        for text that is no entry id, for a trimmed dead letter without `repair` and for one
-        of another stream, TypeError if `repair` makes no message, and whatever it raises.
+        Raises, before anything is written,
 
-        Each new entry is delivered to every group of the stream, also to those that have
-        handled the original: their handlers should be idempotent.
+        - KeyError for an id that is not in the dead-letter stream
+        - ValueError for text that is not an entry id, for a dead letter of another stream, and
+          without `repair` for a dead letter whose entry was trimmed
+        - TypeError if `repair` does not return a message, and what `repair` itself raises
+
+        Each new entry is delivered to every group of the stream, including those that have
+        handled the original. So their handlers should be idempotent.
         """
         letters = [self[letter_id] for letter_id in dict.fromkeys(letter_ids)]
         for letter in letters:
@@ -262,10 +267,10 @@ class DeadLetters:
 
 
 def dead_stream_of(stream: str, dead_stream: str | None) -> str:
-    """Key of the dead-letter stream of `stream`: `dead_stream`, or else `<stream>:dead`.
+    """The key of the dead-letter stream: `dead_stream`, or `<stream>:dead` if that is None.
 
     On a Redis Cluster both keys must be in one slot: use a hash tag, as in `{orders}` and
-    `{orders}:dead`. Raises ValueError if it is the stream itself.
+    `{orders}:dead`. Raises ValueError if `dead_stream` is the stream itself.
     """
     if dead_stream is None:
         return f"{stream}:dead"
@@ -291,7 +296,7 @@ def _reason_fields(letter: DeadLetter) -> list[str | int | bytes]:
 
 
 def _parsed(entry: RawEntry) -> DeadLetter:
-    """Raises ValueError if the entry is no dead letter."""
+    """The dead letter in an entry. Raises ValueError if it is not a dead letter."""
     letter_id, flat = entry
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
     try:

@@ -1,6 +1,6 @@
-"""Everything that happens to a message passes through one hook, as an `Event`.
+"""Events: one hook is called with everything that happens to a message.
 
-Logs, a worker's report and the delivery timeline all come from it.
+Logs, a worker's report and the delivery timeline are all made from these events.
 """
 
 import logging
@@ -18,9 +18,9 @@ class Kind(StrEnum):
     """What happened to an entry."""
 
     CLAIMED = "claimed"
-    """Claimed: it was idle for `min_idle_ms` with its owner, and belongs to this consumer."""
+    """Claimed by this consumer, after it was idle for `min_idle_ms` with its previous owner."""
     DELIVERED = "delivered"
-    """Delivered to this consumer, and so pending; the handler has not been called yet."""
+    """Delivered to this consumer, so it is pending; the handler has not been called yet."""
     HANDLED = "handled"
     """The handler returned; the entry is not acknowledged yet."""
     ACKED = "acked"
@@ -28,9 +28,9 @@ class Kind(StrEnum):
     FAILED = "failed"
     """The handler raised; the entry stays pending."""
     PAUSED = "paused"
-    """The handler, or the codec, raised TransientError, and is called again after a pause."""
+    """The handler or the codec raised TransientError; it is called again after a pause."""
     DEAD_LETTERED = "dead-lettered"
-    """Moved to the dead-letter stream, and no longer pending."""
+    """Written to the dead-letter stream, and no longer pending."""
 
 
 _LEVELS = {Kind.FAILED: logging.ERROR, Kind.DEAD_LETTERED: logging.ERROR}
@@ -65,7 +65,7 @@ def log_event(event: Event) -> None:
     """Log an event: failures and dead letters as errors, everything else at debug level.
 
     The record has the attributes `entry_id`, `stream`, `group` and `consumer`, and the
-    handler's traceback if there is one. Control characters are escaped, long texts cut.
+    handler's traceback if it failed. Control characters are escaped, long texts truncated.
     """
     level = _LEVELS.get(event.kind, logging.DEBUG)
     if not log.enabled_for(level):

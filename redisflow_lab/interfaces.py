@@ -1,4 +1,4 @@
-"""What a handler receives, and what a producer and a consumer must do to be replaceable."""
+"""What a handler receives, and the interfaces of producers and consumers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,15 +25,15 @@ class Delivery(Generic[T]):
     """One delivery of a message to a handler.
 
     entry_id:   id of the stream entry that carries it, such as "1730671200000-0"
-    message:    the message: what the consumer's codec has decoded
-    deliveries: how often the entry was delivered in this group, this time included. Above 1,
-                its effect may have happened before
-    heartbeat:  renews the lease: call it from a handler that takes longer than
-                `max_handler_ms`. Returns False if another consumer has claimed the entry; then
+    message:    the message, as the consumer's codec has decoded it
+    deliveries: how often the entry was delivered in this group, this time included. If it is
+                above 1, the effect may have happened before
+    heartbeat:  renews the lease: call it in a handler that takes longer than
+                `max_handler_ms`. If it returns False, another consumer has claimed the entry:
                 stop working on it. It stays pending with its new owner, whether you return or
                 raise
-    fields:     the other fields of the entry, beside `data`: names and values, as bytes. Of a
-                name that is there twice, the last
+    fields:     the fields of the entry besides `data`, names and values as bytes. If a name
+                occurs twice, the last value
     """
 
     entry_id: str
@@ -44,21 +44,21 @@ class Delivery(Generic[T]):
 
 
 Handler = Callable[[Delivery[Any]], object]
-"""Does the work. Returning means done; raising leaves the entry pending."""
+"""Does the work for one delivery. Returning means done; raising leaves the entry pending."""
 
 
 class TransientError(Exception):
-    """Raised by a handler when the message is not to blame, and waiting cures the trouble.
+    """Raised by a handler for an error that waiting cures, when the message is not to blame.
 
     For example while its database is down: `raise TransientError(...) from error`. The
     consumer waits with exponential backoff, 2 s at most, and calls the handler again with the
-    same message, as often as it takes. That uses up no delivery. Meanwhile the consumer keeps
-    everything it has in flight, and stops when it is told to. An ExceptionGroup in which
-    there is nothing else, as tasks of asyncio raise it, counts as one. The `decode` of a codec
-    may raise it too.
+    same message, as often as it takes. This uses up no delivery. Meanwhile the consumer keeps
+    its lease on everything in flight, and still stops when `stop` is set. An ExceptionGroup
+    that contains nothing else, as asyncio tasks may raise it, counts as a TransientError. The
+    `decode` of a codec may raise it too.
 
-    A message that raises it at every try holds up all that come after it in this consumer. So
-    raise it only for what affects every message.
+    A message whose handler raises it at every try blocks all later messages of this consumer.
+    So raise it only for errors that affect every message.
     """
 
 
@@ -68,16 +68,16 @@ class Producer(Protocol):
     def publish(self, message: Message, *, key: str | None = None) -> str:
         """Write one message and return its entry id.
 
-        key: an idempotency key: a message whose key was published before is not written
-             again, and the id of the first entry is returned (default: None, always write)
+        key: an idempotency key. If it was published before, nothing is written, and the id of
+             the first entry is returned (default: None, always write)
         """
 
     def publish_many(self, messages: Iterable[Message]) -> list[str]:
-        """Write all messages in order and return their entry ids in the same order."""
+        """Write all messages in order, and return their entry ids in the same order."""
 
 
 class Consumer(Protocol):
-    """Reads messages of a stream on behalf of a group."""
+    """Reads messages of a stream in a consumer group."""
 
     def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
         """Handle and acknowledge messages until `stop` is set."""

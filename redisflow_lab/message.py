@@ -1,4 +1,4 @@
-"""One message: a frozen value, its protobuf bytes, and the fields of its stream entry."""
+"""Message: an immutable value, with its protobuf bytes and the fields of its stream entry."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where both end
 
 
 class MessageDecodeError(ValueError):
-    """Not a StreamMessage. The text says which bytes or fields arrived, and what is wrong."""
+    """Raised for an entry that is no StreamMessage. Says what arrived, and what is wrong."""
 
 
 class Message:
     """One message. Immutable, and compared by value.
 
     producer:   name of the producer; not blank
-    content:    any text, the empty one included
+    content:    any text; may be empty
     created_at: a time with a time zone, converted to UTC (default: now). Python's datetime
-                ends at the microsecond: nanoseconds that another service has written stay in
-                the bytes, and are cut off here
+                has microseconds only: if another service has written nanoseconds, they stay
+                in the bytes, and are truncated here
 
     Raises TypeError for a value of the wrong type, and ValueError for a blank producer, a
     time without a zone, or text that cannot be encoded as UTF-8.
@@ -44,7 +44,7 @@ class Message:
         )
         if not producer.strip():
             raise ValueError(f"producer is blank: {producer!r}; name who writes the message")
-        # Not Timestamp.FromDatetime: it silently takes a naive time for UTC.
+        # Not Timestamp.FromDatetime, which silently treats a naive time as UTC.
         since = _utc(created_at) - _EPOCH
         pb.created_at.seconds = since.days * 86_400 + since.seconds
         pb.created_at.nanos = since.microseconds * 1_000
@@ -69,10 +69,10 @@ class Message:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
-        """Decode a serialized StreamMessage. Raises MessageDecodeError if it is none.
+        """Decode a serialized StreamMessage. Raises MessageDecodeError if it is not one.
 
-        Many random bytes happen to be valid protobuf, so a blank producer and a missing or
-        impossible `created_at` are refused as well: no producer writes such a message.
+        Many random byte strings are valid protobuf. So this also refuses a blank producer and
+        a missing or impossible `created_at`, which no producer writes.
         """
         try:
             pb = StreamMessage.FromString(data)
@@ -98,8 +98,8 @@ class Message:
     def from_fields(cls, fields: dict[bytes, bytes]) -> Message:
         """Decode the message in the fields of a stream entry.
 
-        Raises MessageDecodeError if there is none. No fields at all is how Redis shows an
-        entry that was deleted or trimmed while it was pending:
+        Raises MessageDecodeError if there is none. Redis returns an entry without any fields
+        if it was deleted or trimmed while it was pending:
         https://redis.io/docs/latest/commands/xreadgroup/
         """
         return cls.from_bytes(take_data(dict(fields)))

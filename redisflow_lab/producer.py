@@ -26,12 +26,12 @@ log = GuardedLog(__name__)
 REMEMBER_S = 24 * 3_600
 """How long an idempotency key is remembered, in seconds."""
 
-# A script, because XADD and SET must both happen or neither: a producer that crashed between
-# the two would leave an entry whose key is not remembered, and the retry would write it again.
+# A script, because XADD and SET must happen together: if a producer crashed between the two, it
+# would leave an entry without its deduplication key (`mark`), and a retry would write it again.
 #
-# The mark outlives its entry, which may be trimmed, and must not outlive its stream. A stream
-# that was deleted and written anew has had fewer entries added than when the mark was set, or
-# has lost none.
+# The mark may outlive its entry, which may be trimmed, but it must not outlive its stream. The
+# script recognises a stream that was deleted and created again: fewer entries were added to it
+# than when the mark was set, or the entry is missing although no entry was removed.
 _ADD_ONCE = """
 local function added()
   local info, of = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
@@ -40,7 +40,7 @@ local function added()
   return of['entries-added'] or 0, of['length'] or 0
 end
 local mark = redis.call('GET', KEYS[2])
-local now_added, length = added()  -- before anything is written: it may be refused
+local now_added, length = added()  -- before anything is written, because it may be refused
 if mark then
   local id, then_added = string.match(mark, '^(%S+) (%d+)$')
   if not id then
@@ -66,10 +66,10 @@ class RedisStreamProducer:
             of entries, so some more may remain: https://redis.io/docs/latest/commands/xadd/
     codec:  how messages are encoded (default: a `Message` as a StreamMessage)
 
-    A write without a key is never retried. When the connection breaks, it raises
+    A write without a key is never retried. If the connection breaks, it raises
     redis.ConnectionError or redis.TimeoutError, and the message may or may not have been
-    written: whether to publish it again and risk a duplicate is the caller's decision. A
-    write with a key is retried, and the message is still written once.
+    written: the caller decides whether to publish it again and risk a duplicate. A write with
+    a key is retried, and the message is still written only once.
     """
 
     def __init__(
@@ -100,16 +100,16 @@ class RedisStreamProducer:
 
         message:     a `Message`, or what the codec encodes
         key:         an idempotency key that identifies this message, such as the order number
-                     (default: None). Publishing again with the same key and the same
-                     `message.producer` (if it has one) writes nothing and returns the id of
-                     the first entry, for one day, while the stream exists. Each key
-                     takes about 120 bytes of the server's memory. A server that may evict
-                     keys (`maxmemory-policy` other than `noeviction`) may forget it before
-        fields:      other fields of the entry, such as a trace id, which a consumer finds in
+                     (default: None). For one day, while the stream exists, publishing again
+                     with the same key and the same `message.producer` (if it has one) writes
+                     nothing, and returns the id of the first entry. Each key takes about 120
+                     bytes of the server's memory. A server that may evict keys
+                     (`maxmemory-policy` other than `noeviction`) may forget it earlier
+        fields:      other fields of the entry, such as a trace id. A consumer finds them in
                      `Delivery.fields`
-        retry_for_s: with a key, transient errors are retried with exponential backoff, and
-                     the last try begins at most so many seconds after the first. A try ends
-                     after 10 s: 5 s to connect, and 5 s to be answered
+        retry_for_s: with a key, transient errors are retried with exponential backoff. The
+                     last try begins at most this many seconds after the first. A try takes at
+                     most 10 s: 5 s to connect, and 5 s for the reply
         """
         values = [self._encode(message), *_flat(fields)]
         if key is None:
@@ -127,18 +127,18 @@ class RedisStreamProducer:
     def publish_many(self, messages: Iterable[Any], *, batch_size: int = 500) -> list[str]:
         """Write messages in order, in pipelined batches, and return their entry ids in order.
 
-        messages:   any iterable, also a generator; it is consumed as the writing proceeds
+        messages:   any iterable, such as a generator; it is consumed as the batches are written
         batch_size: messages to send in one packet (default: 500)
 
         One batch is in flight while the next is packed, so at most two batches are in memory,
         besides the returned ids. One connection stays open for the whole call: an iterable
         that pauses for longer than the server's `timeout` setting loses it.
 
-        This is not a transaction, and nothing is retried. Other producers' entries may come
-        between. After an error, the stream holds the beginning of `messages`:
+        This is not a transaction, and nothing is retried. Entries of other producers may be
+        written in between. After an error, the stream holds the beginning of `messages`:
 
-        - An item that is not a Message raises TypeError, and an iterable may raise an error of
-          its own. All batches before that one are written, and nothing of that one.
+        - If an item is not a Message, TypeError is raised; the iterable may also raise an error
+          of its own. All batches before the current one are written, and nothing of that one.
         - When the server refuses a write or the connection breaks, redis.ResponseError,
           redis.ConnectionError or redis.TimeoutError is raised. The last two batches taken
           from `messages` may have been written in full, in part or not at all, and so may
@@ -179,8 +179,8 @@ class RedisStreamProducer:
                 reason, left_s = transient_reason(error), until - monotonic()
                 if reason is None or left_s <= 0:
                     raise
-                # A server that refuses writes may be a former primary: the next connection
-                # asks Sentinel, or DNS, which one it is now.
+                # A server that refuses writes may be a former primary. The next connection
+                # asks Sentinel, or DNS, for the current one.
                 self._redis.connection_pool.disconnect(inuse_connections=False)
                 ThreadEvent().wait(min(left_s, backoff.next_wait_s(reason, error)))
             else:
@@ -207,7 +207,7 @@ class RedisStreamProducer:
 
 
 def _flat(fields: Mapping[str | bytes, str | bytes]) -> list[str | bytes]:
-    """Names and values in turn. Raises ValueError for the name of the message's own field."""
+    """Names and values in turn. Raises ValueError for the field name of the message itself."""
     if FIELD in fields or FIELD.decode() in fields:
         raise ValueError(
             f"the field {FIELD.decode()!r} carries the message; name yours otherwise"

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as an event that ends a loop between two messages."""
+"""Turns SIGTERM and SIGINT into an event that ends a loop between two messages."""
 
 import signal
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ def stop_on_signals() -> Iterator[ThreadEvent]:
     """An event that SIGTERM and SIGINT (Ctrl-C) set while the block runs.
 
     A second signal does what it would have done without this: usually it ends the process
-    at once. Only in the main thread, where Python handles signals; elsewhere ValueError.
+    at once. Raises ValueError outside the main thread, where Python does not handle signals.
 
-    A program that embeds Python may handle one of them itself. Python cannot give such a
-    handler back: after the first signal, or after the block, that signal has its default
+    A program that embeds Python may handle one of these signals itself. Python cannot restore
+    such a handler: after the first signal, or after the block, that signal has its default
     action, which ends the process.
     """
     stop = ThreadEvent()
     before = {
-        # None is a handler that Python did not install. To leave ours in its place would
-        # swallow every later signal.
+        # None stands for a handler that Python did not install. Leaving ours in its place
+        # would swallow every later signal.
         number: signal.SIG_DFL if (handler := signal.getsignal(number)) is None else handler
         for number in (signal.SIGTERM, signal.SIGINT)
     }

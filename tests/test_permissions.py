@@ -180,18 +180,18 @@ def test_an_error_names_the_command_that_is_needed_and_nothing_is_lost(
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def listed(start: str) -> list[str]:
-    """The permissions in the sentence of the README that begins so."""
-    (paragraph,) = re.findall(r"^- \*\*Permissions\*\*.*$", README, re.MULTILINE)
-    sentence = paragraph[paragraph.index(start) :].split(". ")[0]
-    return re.findall(r"\+[a-z|]+", sentence)
+def listed(purpose: str) -> list[str]:
+    """The permissions that the README lists for a purpose, such as "To publish"."""
+    (line,) = re.findall(rf"^- {re.escape(purpose)}: (.*)$", README, re.MULTILINE)
+    return re.findall(r"\+[a-z|]+", line)
 
 
 def test_the_permissions_that_the_readme_lists_are_enough(
     own_lab: Lab, prepared: Redis
 ) -> None:
     permissions = [
-        *listed("a user with"), *listed("Publishing needs"), *listed("`DeadLetters` needs"),
+        *listed("To consume"), *listed("To publish"), *listed("To publish with a key"),
+        *listed("To use `DeadLetters`"), *listed("To use `handle_once`"),
     ]  # fmt: skip
     keys = ["~orders", "~orders:dead", "~orders:published:*", "~done:*", "~effects"]
     own_lab.redis.execute_command(
@@ -208,7 +208,7 @@ def test_the_permissions_to_consume_that_the_readme_lists_are_enough(
 ) -> None:
     own_lab.redis.execute_command(
         "ACL", "SETUSER", "service", "reset", "on", ">pw", "~orders", "~orders:dead",
-        *listed("a user with"),
+        *listed("To consume"),
     )  # fmt: skip
     client = Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
     RedisStreamProducer(prepared, "orders").publish(Message("web", "last"))

@@ -1,4 +1,4 @@
-"""The plumbing of the helper: what its public modules are built from.
+"""Internals of the helper: what its public modules are built from.
 
-Nothing here is an interface. A service imports the modules one level up.
+Nothing here is a public interface. A service imports the modules one level up.
 """

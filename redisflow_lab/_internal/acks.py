@@ -1,4 +1,4 @@
-"""Completed entries on their way to the server: completed, sent, confirmed."""
+"""Acknowledgements of completed entries: completed, sent, then confirmed or restored."""
 
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
@@ -9,9 +9,9 @@ from redisflow_lab.events import Kind
 class Acks:
     """The acknowledgements of one consumer.
 
-    An entry is *completed* when its handler returned. `send` takes all that are completed;
-    then the server's reply *confirms* them, or it is lost and they are *restored*: completed
-    again, so that the next XACK names them and no replay handles them a second time.
+    An entry is *completed* when its handler has returned. `send` takes all completed entries.
+    Then the server's reply *confirms* them; or the reply is lost, and they are *restored*. The
+    next XACK names restored entries again, so that no replay handles them a second time.
     """
 
     def __init__(self, group: Group, emitter: Emitter) -> None:
@@ -19,27 +19,27 @@ class Acks:
         self._completed: list[Entry] = []
 
     def complete(self, entry: Entry) -> int:
-        """The handler returned. Returns how many are completed and not sent."""
+        """Add an entry whose handler has returned. Returns how many wait to be sent."""
         self._completed.append(entry)
         return len(self._completed)
 
     def send(self) -> list[Entry]:
-        """Take all that are completed. The caller sends them, and confirms or restores."""
+        """Take all completed entries. The caller sends them, then confirms or restores them."""
         sent, self._completed = self._completed, []
         return sent
 
     def confirm(self, sent: list[Entry]) -> None:
-        """The server has removed these from the pending list."""
+        """Note that the server has removed these from the pending list."""
         if self._emitter.enabled:
             for entry in sent:
                 self._emitter.emit(Kind.ACKED, entry)
 
     def restore(self, sent: list[Entry]) -> None:
-        """The reply was lost: whether the server has removed these is unknown."""
+        """Take back entries whose reply was lost: they may or may not be pending."""
         self._completed = sent + self._completed
 
     def flush(self) -> None:
-        """Acknowledge all that are completed, and wait for the reply."""
+        """Acknowledge all completed entries, and wait for the reply."""
         sent = self.send()
         if not sent:
             return

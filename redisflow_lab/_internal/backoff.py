@@ -26,7 +26,7 @@ _FIRST_S, _LONGEST_S = 0.05, 2.0
 # the number of tries, which overflows after half an hour.
 _MOST_DOUBLINGS = 10
 
-# The first that fits names the error: redis-py derives some of these from others.
+# The first class that matches gives the reason: redis-py derives some of these from others.
 _TRANSIENT: dict[type[Exception], str] = {
     BusyLoadingError: "the server is loading its data",
     ReadOnlyError: "the server is a replica",
@@ -36,20 +36,20 @@ _TRANSIENT: dict[type[Exception], str] = {
     TryAgainError: "the cluster is moving the stream",
     redis.TimeoutError: "the server does not answer",
     redis.ConnectionError: "the connection is lost",
-    # What a proxy says when its server is away, such as HTTP 503. redis-py has closed the
-    # connection then: where the next reply begins is unknown.
+    # The reply of a proxy whose server is down, such as HTTP 503. redis-py has closed the
+    # connection by then, because it does not know where the next reply begins.
     InvalidResponse: "the connection is broken",
 }
-_TLS_ALERT = r'got "\x15"'  # the first byte of what a server says that expects TLS
+_TLS_ALERT = r'got "\x15"'  # the first byte that a server sends if it expects TLS
 _VANISHED = "the stream or its group has vanished"
 # Replies for which redis-py has no exception class.
 _TRANSIENT_REPLIES = {
     "NOGROUP": _VANISHED,
-    "UNBLOCKED": _VANISHED,  # what some servers answer a reader that is blocked
+    "UNBLOCKED": _VANISHED,  # sent by some servers to a reader that is blocked
     "BUSY": "a script keeps the server busy",
     "MISCONF": "the server cannot write to its disk",
     "NOREPLICAS": "the server has too few replicas",
-    # With these, redis-py raises a class of its own, but not for what discards a transaction.
+    # redis-py has exception classes for these, but not if they discard a transaction.
     "LOADING": _TRANSIENT[BusyLoadingError],
     "READONLY": _TRANSIENT[ReadOnlyError],
     "OOM": _TRANSIENT[OutOfMemoryError],
@@ -60,14 +60,14 @@ _TRANSIENT_REPLIES = {
 
 
 def transient_reason(error: Exception) -> str | None:
-    """What is wrong, in words, if waiting cures it; None for a permanent error."""
+    """Why an error is transient, in words; None if it is permanent."""
     if isinstance(error, (AuthenticationError, AuthorizationError, TlsError)):
         return None
     if refuses_certificate(error) or (
         isinstance(error, InvalidResponse) and _TLS_ALERT in str(error)
     ):
         return None
-    # A pipeline of redis-py, and a refused EXEC, put words before the server's reply.
+    # redis-py's pipeline, and a refused EXEC, put text before the server's reply.
     reply = re.search(r"(?:^|error: |because of: )([A-Z]+) ", str(error))
     if reply and reply[1] in _TRANSIENT_REPLIES:
         return _TRANSIENT_REPLIES[reply[1]]
@@ -77,17 +77,17 @@ def transient_reason(error: Exception) -> str | None:
 class Backoff:
     """Waits between the tries of one loop: exponential, with jitter, at most 2 s.
 
-    Logs when an outage starts, when its reason changes and when it is over; not each try.
+    Logs when an outage starts, when its reason changes and when it ends, but not each try.
 
-    log: where to
-    who: the words that begin each line, such as "alice of billing on orders"
+    log: the logger to write to
+    who: the beginning of each line, such as "alice of billing on orders"
     """
 
     def __init__(self, log: GuardedLog, who: str) -> None:
         self._log, self._who = log, who
         self._backoff = ExponentialWithJitterBackoff(cap=_LONGEST_S, base=_FIRST_S)
         self._tries = 0
-        self._reason = ""  # of the present outage; empty while all is well
+        self._reason = ""  # of the current outage; empty if there is none
 
     def wait_or_raise(self, error: redis.RedisError, stop: ThreadEvent) -> None:
         """Wait before the next try, or until `stop` is set. Raises a permanent error."""
@@ -107,7 +107,7 @@ class Backoff:
         return float(wait_s)
 
     def reset(self) -> None:
-        """The last try succeeded: the next error starts with the shortest wait."""
+        """Note that a try succeeded. The next error starts with the shortest wait."""
         if self._reason:
             tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
             self._log.warning("%s: recovered after %s", self._who, tries)

@@ -1,4 +1,4 @@
-"""Argument checks. Each raises with a sentence that names the value and what to do."""
+"""Argument checks. Each error message names the value and says what to do."""
 
 import re
 
@@ -7,7 +7,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 _MOST = 2**31 - 1
-"""Of any count and any time: 24 days in ms, 68 years in s. Servers and sockets refuse more."""
+"""The largest count or time: 24 days in ms, 68 years in s. Servers and sockets refuse more."""
 _MAKE_A_CLIENT = "Make a client with redis.Redis.from_url(...)"
 _USE_A_NODE = (
     "A stream is on one node of a cluster. Give a client of that node, "
@@ -21,7 +21,7 @@ _USE_A_THREAD = (
 
 
 def check_client(redis: Redis) -> Redis:
-    """`redis`, if it is a synchronous client of one server; else TypeError with a way out."""
+    """Return `redis` if it is a synchronous client of one server, else raise TypeError."""
     if isinstance(redis, Redis):
         return redis
     way_out = _MAKE_A_CLIENT
@@ -30,13 +30,13 @@ def check_client(redis: Redis) -> Redis:
     elif isinstance(redis, AsyncRedis):
         way_out = _USE_A_THREAD
     raise TypeError(
-        # Not the value: a URL in its place may have a password.
+        # Do not show the value: if it is a URL, it may have a password.
         f"redis must be a redis.Redis client, not {_full_name(type(redis))}. {way_out}"
     )
 
 
 def check_name(what: str, value: str) -> str:
-    """`value`, if it is a str that is not blank: the name of a stream, group or consumer."""
+    """Return `value` if it can name a stream, group or consumer: a str that is not blank."""
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a str, not {type(value).__name__}: {value!r}")
     if not value.strip():
@@ -45,23 +45,23 @@ def check_name(what: str, value: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{what} has no UTF-8 form at character {error.start}") from None
-    return str.__str__(value)  # a member of a str Enum is formatted as its name
+    return str.__str__(value)  # else a member of a str Enum is formatted as its name
 
 
 def name_part(part: str) -> str:
-    """`part` without a colon, so that names joined with colons are never the same by chance."""
+    """`part` with its colons escaped, so that two names joined with colons never collide."""
     return part.replace("%", "%25").replace(":", "%3A")
 
 
 def check_entry_id(what: str, value: str) -> str:
-    """`value`, if it is a complete entry id: to Redis, "5" would be all of millisecond 5."""
+    """Return `value` if it is a complete entry id. To Redis, "5" means all of millisecond 5."""
     if not isinstance(value, str) or not re.fullmatch(r"\d+-\d+", value):
         raise ValueError(f"{what} must be an entry id like '1730671200000-0', not {value!r}")
     return value
 
 
 def check_positive(what: str, value: int) -> int:
-    """`value`, if it is an int of at least 1."""
+    """Return `value` if it is an int of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}: {value!r}")
     if value < 1:
@@ -72,7 +72,7 @@ def check_positive(what: str, value: int) -> int:
 
 
 def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
-    """How long after a delivery a handler may still start without a renewal, in seconds."""
+    """How long after a delivery its handler may start without a lease renewal, in seconds."""
     if max_handler_ms is None:
         max_handler_ms = min_idle_ms // 2
     elif check_positive("max_handler_ms", max_handler_ms) >= min_idle_ms:
@@ -84,6 +84,6 @@ def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
 
 
 def _full_name(kind: type) -> str:
-    """The name of a class as one imports it; the bare name of a built-in."""
+    """The name of a class with its module; the bare name of a built-in."""
     builtin = kind.__module__ == "builtins"
     return kind.__qualname__ if builtin else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,4 +1,4 @@
-"""The client configuration that the producer and the consumer use."""
+"""Configures the Redis client of the producer and the consumer."""
 
 from typing import Any
 
@@ -12,26 +12,26 @@ from redisflow_lab._internal.tls import with_tls_errors
 from redisflow_lab._internal.wire import ReplyParser
 
 REPLY_MARGIN_S = 5.0
-"""How long a reply may take, beyond the time a command blocks on the server; seconds."""
+"""How long a reply may take, in seconds, beyond the time a command blocks on the server."""
 
-# Settings that redis-py's pool has added for itself. Maintenance notifications need RESP3.
+# Settings that redis-py's pool adds by itself. Maintenance notifications need RESP3.
 _POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
 
 
 def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     """A new client with the address and credentials of `redis`, and its own connections.
 
-    A client that asks Sentinel for its server yields one that does so too.
+    If `redis` asks Sentinel for its server, so does the new client.
 
     However `redis` was configured, the new client
 
-    - never retries a command. redis-py tries ten times by default, writes too: an XADD
+    - never retries a command. By default redis-py tries ten times, even for writes: an XADD
       whose reply was lost is written twice, and an XREADGROUP whose reply was lost leaves
-      entries pending that nobody saw.
+      entries pending that no consumer has received.
     - waits longer for a reply (`block_ms` + 5 s) than the server blocks. The default of
       5 s turns a longer BLOCK into an error, or into silent retries.
     - returns bytes, in the reply shapes of RESP2. A protobuf is not text.
-    - raises `tls.TlsError` when TLS cannot work, whatever the time.
+    - raises `tls.TlsError` when TLS cannot work and another try would not help.
 
     Raises TypeError if `redis` is not a synchronous client of one server.
     """
@@ -52,19 +52,19 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     )
     settings["connection_class"] = with_tls_errors(given.connection_class)
     client = Redis.from_pool(_pool_like(given, settings))
-    # redis-py would build a dict for every entry, in which a field that is there twice is lost.
+    # redis-py would build a dict for each entry, and lose fields whose name occurs twice.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client
 
 
 def _pool_like(given: ConnectionPool, settings: dict[str, Any]) -> ConnectionPool:
-    """A pool with these settings; one that asks Sentinel for its server if `given` does.
+    """A pool with these settings, which asks Sentinel for its server if `given` does.
 
-    Such a pool drops its other connections when it finds a new primary.
+    A pool with Sentinel drops its other connections when it finds a new primary.
     """
     if not isinstance(given, SentinelConnectionPool):
         return ConnectionPool(**settings)
-    del settings["connection_pool"]  # that of `given`, which it has added for itself
+    del settings["connection_pool"]  # `given` itself, which it has added to its settings
     return type(given)(
         given.service_name,
         given.sentinel_manager,

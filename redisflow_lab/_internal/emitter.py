@@ -1,4 +1,4 @@
-"""The one hook through which everything that happens to an entry passes."""
+"""Sends an event to the log and the hook for everything that happens to an entry."""
 
 import logging
 import time
@@ -16,25 +16,25 @@ HOOK_FAILED = "on_event failed, and is called again for the next event"
 
 
 class Emitter:
-    """Makes events of one consumer, logs them, and calls its hook.
+    """Makes the events of one consumer, logs them, and calls its hook.
 
-    hook: what the user gave as `on_event`
+    hook: the consumer's `on_event`
     """
 
     def __init__(self, stream: str, group: str, consumer: str, hook: Hook | None) -> None:
         self._stream, self._group, self._consumer = stream, group, consumer
         self._hook = hook
-        self._hook_is_failing = False  # its first failure in a row is logged
+        self._hook_is_failing = False  # only the first of several failures in a row is logged
 
     @property
     def who(self) -> str:
-        """The consumer in words, for a line of a log."""
+        """The consumer in words, for a log line."""
         name, group, stream = map(printable, (self._consumer, self._group, self._stream))
         return f"{name} of {group} on {stream}"
 
     @property
     def enabled(self) -> bool:
-        """Whether anything would see an event that is no error. Asked once for each batch."""
+        """Whether the log or the hook takes events that are not errors. Asked once a batch."""
         return self._hook is not None or event_log.enabled_for(logging.DEBUG)
 
     def emit(
@@ -54,7 +54,7 @@ class Emitter:
             self._call(self._hook, event)
 
     def _call(self, hook: Hook, event: Event) -> None:
-        """Call the hook. What it raises is logged, and never what becomes of a message."""
+        """Call the hook. What it raises is logged, and has no effect on the message."""
         try:
             check_finished("on_event", hook(event))
         except ENDS_THE_PROCESS:

@@ -12,8 +12,8 @@ class Entry:
     """A delivered stream entry.
 
     id:         such as b"1730671200000-0"
-    fields:     names and values in turn; None if the entry was trimmed or deleted while it
-                was pending
+    fields:     names and values, alternating; None if the entry was trimmed or deleted while
+                it was pending
     deliveries: how often it was delivered in this group, this time included
     """
 
@@ -24,7 +24,7 @@ class Entry:
     def data(self) -> tuple[bytes, Mapping[bytes, bytes]]:
         """The bytes of its message, and its other fields.
 
-        Raises MessageDecodeError if it has no such field.
+        Raises MessageDecodeError if it has no field `data`.
         """
         fields = self.fields
         if fields is not None and len(fields) == 2 and fields[0] == FIELD:  # nearly always
@@ -33,6 +33,6 @@ class Entry:
         return take_data(others), others
 
     def pairs(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Its fields as (name, value) pairs, in order; a name may be there twice."""
+        """Its fields as (name, value) pairs, in order; a name may occur twice."""
         flat = self.fields or []
         return tuple(zip(flat[::2], flat[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""The commands of one consumer in its group. One method is one Redis command."""
+"""The commands of one consumer in its group, with one method for each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
 from redisflow_lab._internal.wire import Command, round_trip
 
 START = b"0-0"
-"""An id before every entry, and the cursor with which a scan of the pending list begins."""
+"""An id before every entry, and the cursor at which a scan of the pending list begins."""
 LAST = b"%d-%d" % (2**64 - 1, 2**64 - 1)
 """The last id that an entry can have."""
 _AFTER_ALL = b"%d-%d" % (2**64 - 1, 2**64 - 2)
-"""The last id that something could come after: after the very last one, the server begins
-again with the first."""
+"""The last id that an entry can follow. For `LAST` itself, the server starts from the first
+entry again."""
 
 # Each script checks that entries are still pending with this consumer and acts on them in
-# one step. In two commands, another consumer could claim an entry in between.
-# XCLAIM drops an entry from the pending list if it was trimmed, so trimmed ones are left out:
-# they stay pending until their dead letter is written.
+# one step. With two commands, another consumer could claim an entry in between.
+# XCLAIM drops a trimmed entry from the pending list. So the scripts do not claim trimmed
+# entries: these stay pending until their dead letter is written.
 _REDELIVER = """
 local group, consumer, before, count = ARGV[1], ARGV[2], ARGV[3], #ARGV - 3
 local pending = redis.call('XPENDING', KEYS[1], group, ARGV[4], ARGV[#ARGV],
@@ -37,8 +37,8 @@ for i, row in ipairs(pending) do
 end
 local entries = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count,
                            'STREAMS', KEYS[1], before)[1][2]
--- This read raises the count in memory only. A claim passes it on to the append-only file
--- and to replicas.
+-- This read raises the delivery count in memory only. A claim propagates it to the
+-- append-only file and to replicas.
 local claim = {'XCLAIM', KEYS[1], group, consumer, 0}
 for _, entry in ipairs(entries) do
   if entry[2] then claim[#claim + 1] = entry[1] end
@@ -69,8 +69,7 @@ for i = 4, #ARGV, 2 do
 end
 return {renewed, trimmed}
 """
-# Deleting a consumer deletes what is pending with it, also for another process that uses the
-# same name.
+# Deleting a consumer deletes its pending entries, even if another process uses the same name.
 _REMOVE_IF_NOTHING_IS_PENDING = """
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[3]) > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
@@ -82,14 +81,14 @@ NO_COUNTS: Mapping[bytes, int] = MappingProxyType({})
 
 
 class Pending(NamedTuple):
-    """A row of XPENDING: an entry's id, and how often it was delivered so far."""
+    """A row of XPENDING: an entry's id, and how often it has been delivered."""
 
     id: bytes
     deliveries: int
 
 
 class _Owned(NamedTuple):
-    """The same, with the time since its last delivery."""
+    """A row of XPENDING with the time since its last delivery."""
 
     id: bytes
     idle_ms: int
@@ -109,9 +108,9 @@ class Group:
         self.stream, self.group, self.consumer = stream, group, consumer
 
     def create(self) -> bool:
-        """XGROUP CREATE, and the stream with it. False if the group was there already.
+        """XGROUP CREATE, and the stream with it. False if the group already exists.
 
-        From `0`, before the first entry. redis-py's default, `$`, would skip everything
+        It starts at `0`, before the first entry. redis-py's default, `$`, would skip everything
         written until now: https://redis.io/docs/latest/commands/xgroup-create/
         """
         try:
@@ -123,12 +122,12 @@ class Group:
         return True
 
     def register(self) -> None:
-        """List this consumer in XINFO CONSUMERS before it was given an entry.
+        """Add this consumer to the group, so that XINFO CONSUMERS lists it from now on.
 
-        By XREADGROUP of what is pending at the end of all ids, which is nothing. Without
-        it, Valkey lists a consumer at its first read, Redis at the first entry it is given.
-        XGROUP CREATECONSUMER would need one more permission. Raises ResponseError, NOGROUP,
-        if there is no such group.
+        Sends an XREADGROUP for pending entries beyond the last possible id, which returns
+        nothing. Otherwise Valkey would list the consumer at its first read, and Redis when it
+        is given its first entry. XGROUP CREATECONSUMER would need one more permission. Raises
+        ResponseError (NOGROUP) if the group does not exist.
         """
         self._ask(
             "XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", 1,
@@ -136,14 +135,14 @@ class Group:
         )  # fmt: skip
 
     def read_new(self, count: int, block_ms: int) -> list[Entry]:
-        """XREADGROUP with `>`: up to `count` entries that no consumer was given yet.
+        """XREADGROUP with `>`: up to `count` entries that were not delivered to the group yet.
 
         Waits for the first one, `block_ms` at most.
         """
         return delivered_by(self._ask(*self.read_command(count, "BLOCK", block_ms)))
 
     def read_command(self, count: int, *options: str | int) -> Command:
-        """XREADGROUP with `>`, to be sent along with others; `delivered_by` reads its reply."""
+        """XREADGROUP with `>`, to send with other commands; `delivered_by` reads its reply."""
         return (
             "XREADGROUP", "GROUP", self.group, self.consumer, "COUNT", count, *options,
             "STREAMS", self.stream, ">",
@@ -154,20 +153,20 @@ class Group:
         self._ask(*self.ack_command(ids))
 
     def ack_command(self, ids: Sequence[bytes]) -> Command:
-        """XACK, to be sent along with others."""
+        """XACK, to send with other commands."""
         return ("XACK", self.stream, self.group, *ids)
 
     def pending_after(self, entry_id: bytes, count: int) -> list[Pending]:
-        """XPENDING: what is pending with this consumer and has a later id, oldest first."""
+        """XPENDING: this consumer's pending entries after `entry_id`, oldest first."""
         if entry_id == LAST:
-            return []  # the server refuses to look beyond
+            return []  # the server refuses an id beyond the last one
         rows = self._ask(
             "XPENDING", self.stream, self.group, b"(" + entry_id, "+", count, self.consumer
         )
         return [Pending(entry_id, deliveries) for entry_id, _, _, deliveries in rows]
 
     def pending_of(self, ids: Sequence[bytes]) -> list[Pending]:
-        """XPENDING of each id, in one round trip. Leaves out what is not pending with us."""
+        """XPENDING of each id, in one round trip, for those pending with this consumer."""
         rows = round_trip(
             self._redis,
             [("XPENDING", self.stream, self.group, id_, id_, 1, self.consumer) for id_ in ids],
@@ -177,11 +176,13 @@ class Group:
     def claim_idle(
         self, min_idle_ms: int, cursor: bytes, count: int
     ) -> tuple[bytes, list[bytes], list[bytes]]:
-        """XAUTOCLAIM JUSTID: claim up to `count` entries idle for `min_idle_ms`, of any owner.
+        """XAUTOCLAIM JUSTID: claim up to `count` entries that are idle, from any owner.
 
-        Returns the cursor for the next call, the ids claimed, and the ids that were pending
-        although trimmed, which the server has dropped from the pending list by now. JUSTID
-        counts no delivery. The server looks at ten times `count` entries in one call.
+        min_idle_ms: how long an entry must be idle
+
+        Returns the cursor for the next call, the ids claimed, and the ids of trimmed entries,
+        which the server has dropped from the pending list. With JUSTID this does not count as
+        a delivery. The server examines up to ten times `count` entries in one call.
         https://redis.io/docs/latest/commands/xautoclaim/
         """
         next_cursor, claimed, trimmed = self._ask(
@@ -191,11 +192,12 @@ class Group:
         return next_cursor, claimed, trimmed
 
     def redeliver(self, ids: Sequence[bytes]) -> list[Entry] | None:
-        """Deliver these again, in one step. Each counts as a delivery, also after a failover.
+        """Redeliver these in one step. This counts as a delivery, also after a failover.
 
-        None if they are not exactly what is pending with this consumer from the first to the
-        last of them, and then nothing is done: another consumer has claimed or acknowledged
-        one, or there is another entry between them. `ids` are in order, at most 1,000.
+        Does nothing and returns None unless they are exactly the entries that are pending with
+        this consumer from the first id to the last. Otherwise another consumer has claimed or
+        acknowledged one of them, or there is another entry between them. `ids` must be in
+        order, and at most 1,000.
         """
         try:
             reply = self._run(_REDELIVER, id_before(ids[0]), *ids)
@@ -213,10 +215,10 @@ class Group:
     ) -> tuple[list[bytes], list[bytes]]:
         """Set the idle time of those that are still pending with this consumer.
 
-        counts: by id, a delivery count to set; all others keep theirs
+        counts: delivery counts to set, by id; all other entries keep theirs
 
-        Returns their ids, and apart from them the ids of those that were trimmed: they are
-        pending, and their idle time cannot be set. Counts no delivery (XCLAIM JUSTID):
+        Returns their ids, and separately the ids of trimmed entries, which are pending, but
+        whose idle time cannot be set. This does not count as a delivery (XCLAIM JUSTID):
         https://redis.io/docs/latest/commands/xclaim/
         """
         try:
@@ -230,7 +232,7 @@ class Group:
         return renewed, trimmed
 
     def idle_consumers(self, idle_ms: int) -> list[bytes]:
-        """XINFO CONSUMERS: other names with nothing pending that were idle for so long."""
+        """XINFO CONSUMERS: other names that were idle for `idle_ms`, with nothing pending."""
         rows = self._redis.xinfo_consumers(self.stream, self.group)
         return [
             row["name"]
@@ -243,8 +245,8 @@ class Group:
     def remove_consumer(self, name: str | bytes) -> bool:
         """XGROUP DELCONSUMER, if nothing is pending under it. True if it was removed.
 
-        Where the user may not do this, or run scripts, the name stays: in two commands, an
-        entry that is delivered to another process with this name in between would be lost.
+        The name stays if the user may not do this, or may not run scripts. With two commands,
+        an entry that is delivered in between, to another process with this name, would be lost.
         """
         try:
             return bool(self._run(_REMOVE_IF_NOTHING_IS_PENDING, name))
@@ -257,7 +259,7 @@ class Group:
         )
 
     def _redeliver_by_claim(self, ids: Sequence[bytes]) -> list[Entry]:
-        """`redeliver` without a script: those that are still ours, and stay so meanwhile."""
+        """`redeliver` without a script, for those still pending with this consumer."""
         owned, trimmed = self._owned(ids)
         replies = self._claim_untouched(owned)
         claimed = [
@@ -271,7 +273,7 @@ class Group:
         )
 
     def _owned(self, ids: Sequence[bytes]) -> tuple[list[_Owned], list[_Owned]]:
-        """Those of `ids` that are pending with this consumer, and the trimmed ones apart."""
+        """Those of `ids` that are pending with this consumer; the trimmed ones separately."""
         stream, group, consumer = self.stream, self.group, self.consumer
         replies = round_trip(
             self._redis,
@@ -298,10 +300,11 @@ class Group:
         *options: str | int,
         counts: Mapping[bytes, int] = NO_COUNTS,
     ) -> list[Any]:
-        """XCLAIM each entry, unless another consumer has claimed it since we looked.
+        """XCLAIM each entry, unless another consumer has claimed it since `_owned` looked.
 
-        That resets its idle time, and a claim asks for at least the idle time that was seen.
-        It can be fooled only if the two commands are `min_idle_ms` apart.
+        Such a claim resets the idle time of an entry, and this XCLAIM requires at least the
+        idle time that `_owned` saw. It fails to notice only if the two commands are
+        `min_idle_ms` apart.
         """
         command = ("XCLAIM", self.stream, self.group, self.consumer)
         return round_trip(
@@ -327,6 +330,6 @@ def delivered_by(reply: Any) -> list[Entry]:
 
 
 def id_before(entry_id: bytes) -> bytes:
-    """The greatest id below this one; XREADGROUP reads what comes after an id."""
+    """The greatest id below this one, because XREADGROUP reads what comes after an id."""
     milliseconds, number = map(int, entry_id.split(b"-"))
     return b"%d-%d" % ((milliseconds, number - 1) if number else (milliseconds - 1, 2**64 - 1))

@@ -1,4 +1,4 @@
-"""Loggers whose handlers may fail: a line that cannot be written changes nothing else."""
+"""A logger that goes on when one of its logging handlers fails."""
 
 import logging
 import sys
@@ -9,10 +9,10 @@ from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, described
 
 
 class GuardedLog:
-    """A logger by name. What one of its logging handlers raises goes to stderr.
+    """A logger by name. Prints what one of its logging handlers raises to stderr.
 
-    Without it, a log server that is down would end the loop of a consumer, or make a publish
-    that has succeeded look as if it had failed.
+    With a plain logger, a log server that is down could end the loop of a consumer, or make a
+    publish that has succeeded look as if it had failed.
     """
 
     def __init__(self, name: str) -> None:
@@ -51,12 +51,12 @@ class GuardedLog:
             self._logger.name, level, __file__, 0, text, args, exc_info, extra=extra
         )
         if exception is not None:
-            record.exc_text = printable_traceback(exception)  # a Formatter takes this
+            record.exc_text = printable_traceback(exception)  # a Formatter uses this text
         _guarded(lambda: self._logger.handle(record))
 
     def _write(self, level: int, text: str, args: tuple[object, ...]) -> None:
         if self.enabled_for(level):
-            # The line is written by who called this: four frames of this file are skipped.
+            # Report the caller's line: skip the four frames of this file.
             _guarded(lambda: self._logger.log(level, text, *args, stacklevel=5))
 
 

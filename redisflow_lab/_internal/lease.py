@@ -1,4 +1,4 @@
-"""Keeping other consumers from claiming what this one is working on."""
+"""Renews the lease, so that no other consumer claims what this one is working on."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ from redisflow_lab._internal.prefetch import Prefetch
 
 
 class Lease:
-    """Renews the lease on everything in flight, by setting its idle time to 0."""
+    """Renews the lease on everything in flight by resetting its idle time to 0."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Lease:
         self._group, self._acks = group, acks
         self._prefetch, self._in_flight, self._outbox = prefetch, in_flight, outbox
         self.broken: RedisError | None = None
-        """What a heartbeat met on the consumer's connection."""
+        """The error of a heartbeat on the consumer's connection, until it is raised."""
 
     def renew(self) -> None:
         """Renew the lease, and find out what other consumers have claimed meanwhile.
@@ -44,7 +44,7 @@ class Lease:
         self._outbox.drop({*waiting} - kept)
 
     def heartbeat(self) -> bool:
-        """What `Delivery.heartbeat` calls: renew, and say whether the entry is still ours."""
+        """`Delivery.heartbeat`: renew, and return whether the entry is still ours."""
         entry = self._in_flight.current
         if entry is None:
             return False  # called after the handler returned
@@ -56,13 +56,13 @@ class Lease:
         return entry.id not in self._in_flight.lost
 
     def raise_if_broken(self) -> None:
-        """Raise what a heartbeat met on the consumer's connection, whatever the handler did."""
+        """Raise the connection error of a heartbeat, even if the handler has caught it."""
         if self.broken is not None:
             broken, self.broken = self.broken, None
             raise broken
 
     def raise_if_caused(self, error: BaseException | None) -> None:
-        """The same, if it is why the handler failed: then that is no failure of the handler."""
+        """Raise it if it made the handler fail, so that the handler is not blamed for it."""
         seen: set[int] = set()  # `raise error from error` is its own cause
         while error is not None and id(error) not in seen:
             if error is self.broken:
@@ -72,6 +72,6 @@ class Lease:
             error = _context_of(error) if cause is None else cause
 
 
-# As Python has noted them, whatever a class of the user says.
+# Python's own slots, in case a user's class overrides the attributes.
 _slots: Any = vars(BaseException)
 _cause_of, _context_of = (_slots[name].__get__ for name in ("__cause__", "__context__"))

@@ -1,4 +1,4 @@
-"""Dead letters that the server has not taken yet."""
+"""Dead letters that are not written yet."""
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -16,23 +16,23 @@ log = GuardedLog("redisflow_lab.consumer")
 class Outbox:
     """Writes dead letters, and keeps those that the server refuses, with their true reason.
 
-    A server that is full refuses to add entries and goes on to acknowledge them. So a refused
-    dead letter waits here while its entry stays pending, the messages behind it are handled,
-    and the write is tried again. If this process ends before, the consumer that claims the
-    entry writes a dead letter with the reason "unfinished".
+    A full server refuses to add entries, but still acknowledges them. So a refused dead letter
+    waits here and is written later. Meanwhile its entry stays pending, and the messages behind
+    it are handled. If this process ends first, the consumer that claims the entry writes a
+    dead letter with the reason "unfinished".
     """
 
     def __init__(self, redis: Redis, dead_stream: str, emitter: Emitter) -> None:
         self._redis, self._dead_stream, self._emitter = redis, dead_stream, emitter
         self.waiting: dict[bytes, tuple[Entry, DeadLetter]] = {}
-        """By entry id."""
+        """The entry and its dead letter, by entry id."""
         self._refusal = ""
 
     @property
     def pending_ids(self) -> list[bytes]:
         """Ids of the waiting entries that are pending, so that their lease is renewed.
 
-        Those that XAUTOCLAIM dropped are not.
+        Trimmed entries that XAUTOCLAIM dropped are no longer pending.
         """
         return [
             entry.id
@@ -41,18 +41,18 @@ class Outbox:
         ]
 
     def put(self, entry: Entry, letter: DeadLetter) -> None:
-        """Take on a dead letter, to be written by `send`."""
+        """Add a dead letter, to be written by `send`."""
         self.waiting[entry.id] = (entry, letter)
 
     def drop(self, entry_ids: set[bytes]) -> None:
-        """Other consumers have claimed these: their dead letters are theirs to write."""
+        """Remove entries that other consumers have claimed; those write the dead letters."""
         for entry_id in entry_ids:
             self.waiting.pop(entry_id, None)
 
     def send(self) -> None:
         """Write what is waiting, in order, until the server refuses one.
 
-        Raises redis.RedisError if the connection breaks; what is waiting stays.
+        Raises redis.RedisError if the connection breaks. What is not written keeps waiting.
         """
         for entry, letter in [*self.waiting.values()]:
             try:
@@ -68,7 +68,7 @@ class Outbox:
         self._refusal = ""
 
     def _log_refusal(self, refusal: str) -> None:
-        """Once for each reason, not for each try."""
+        """Log a refusal once for each reason, not for each try."""
         if refusal != self._refusal:
             log.error(
                 "dead letters cannot be written to %s, so their messages stay pending and the "

@@ -1,4 +1,4 @@
-"""Reading the next entries while the present ones are handled."""
+"""Prefetching: requests the next entries while the current ones are handled."""
 
 import time
 from enum import Enum, auto
@@ -13,20 +13,20 @@ from redisflow_lab._internal.wire import CommandPipe
 
 
 class State(Enum):
-    """What became of the read."""
+    """How far a prefetch has come."""
 
     IDLE = auto()
     """Nothing was requested."""
     SENT = auto()
-    """The request is with the server; its entries may be pending with us already."""
+    """The request was sent; its entries may be pending with this consumer already."""
     READY = auto()
-    """The reply is here: `InFlight` has its entries."""
+    """The reply has arrived, and `InFlight` has its entries."""
 
 
 class Prefetch:
-    """A read that is sent before its entries are needed, along with acknowledgements.
+    """Sends a read before its entries are needed, along with acknowledgements.
 
-    Server and handler work at the same time.
+    So server and handler work at the same time.
     """
 
     def __init__(self, redis: Redis, group: Group, acks: Acks, in_flight: InFlight) -> None:
@@ -37,15 +37,15 @@ class Prefetch:
         self._acking: list[Entry] = []
 
     def next_batch(self, count: int, block_ms: int, *, request_next: bool) -> list[Entry]:
-        """Make the next new entries the current batch, as requested before or read now.
+        """Make the next new entries the current batch: those prefetched, or else read now.
 
-        count, block_ms: as of `Group.read_new`, if they are read now
+        count, block_ms: as for `Group.read_new`, if they are read now
         request_next:    if the batch is full, request the one after it, without waiting
         """
         if self.state is State.IDLE:
             self._acks.flush()
-            # The server counts idle time from the delivery, which may be long before the
-            # reply is read: this process can be paused in between.
+            # The server counts idle time from the delivery. That may be long before the reply
+            # is read, because this process can be paused in between.
             asked_at = time.monotonic()
             batch = self._group.read_new(count, block_ms)
             self._in_flight.begin(batch, asked_at)
@@ -56,7 +56,7 @@ class Prefetch:
         return batch
 
     def send(self, count: int) -> None:
-        """Request up to `count` new entries, without waiting; acknowledge what is completed."""
+        """Acknowledge completed entries and request up to `count` new ones, without waiting."""
         self._acking = self._acks.send()
         ids = [entry.id for entry in self._acking]
         commands = [self._group.ack_command(ids)] if ids else []
@@ -70,7 +70,7 @@ class Prefetch:
             raise
 
     def collect(self) -> None:
-        """Wait for the reply, if there is one to wait for."""
+        """Wait for the reply, if a request was sent."""
         if self.state is not State.SENT:
             return
         try:
@@ -91,7 +91,7 @@ class Prefetch:
         return self._in_flight.begin_prefetched()
 
     def discard(self) -> None:
-        """Give it up: a replay recovers what was delivered, also what did not arrive."""
+        """Drop the prefetch. A replay recovers what was delivered, even if no reply arrived."""
         if self.state is State.SENT:
             self._pipe.close()
         self.state = State.IDLE

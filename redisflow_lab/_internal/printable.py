@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, such as names, errors and tracebacks, safe to show."""
+"""Makes untrusted text, such as names, errors and tracebacks, safe to show."""
 
 import traceback
 import unicodedata
@@ -7,7 +7,7 @@ from textwrap import indent
 from redisflow_lab._internal.user_code import ENDS_THE_PROCESS
 
 _MOST = 200
-"""How many characters are shown: a name of several megabytes hides everything beside it."""
+"""How many characters to show: a name of several megabytes would hide everything else."""
 _MOST_OF_A_TRACEBACK = 20_000
 
 # Control characters, format characters (which reverse the direction of text, for example),
@@ -17,32 +17,32 @@ _JOINERS = "\u200c\u200d"  # format characters that emoji and several scripts ne
 
 
 def printable(text: str, most: int = _MOST) -> str:
-    """`text` on one line, with control characters as escapes, cut after `most` characters.
+    """`text` on one line, with control characters escaped, truncated to `most` characters.
 
-    An entry, a name and an error may hold what anyone wrote. Shown as it is, an escape
-    sequence changes the terminal, and a line break forges a line.
+    Entries, names and errors may hold text from anyone. Without this, an escape sequence could
+    change the terminal, and a line break could forge a log line.
     """
     shown = "".join(map(_escape, text[:most]))
     return f"{shown}… ({len(text):,} characters)" if len(text) > most else shown
 
 
 def printable_lines(text: str) -> str:
-    """`text` with control characters as escapes, except line breaks and tabs; not cut."""
+    """`text` with control characters escaped, except line breaks and tabs; not truncated."""
     return "".join(
         character if character in "\n\t" else _escape(character) for character in text
     )
 
 
 def printable_traceback(error: BaseException) -> str:
-    """The traceback of an exception, in which each message is `printable`."""
+    """The traceback of an exception, with each message made `printable`."""
     try:
         formatted = list(traceback.TracebackException.from_exception(error).format())
     except ENDS_THE_PROCESS:
         raise
-    except BaseException:  # of the exception itself: its class is the user's
+    except BaseException:  # raised by the exception itself, whose class is the user's
         return f"{type(error).__name__} (its traceback cannot be shown)"
     parts = [
-        # A frame has line breaks of its own. Everything else may be text of anyone.
+        # A frame has line breaks of its own. Everything else may be untrusted text.
         printable_lines(part.rstrip("\n"))
         if part.lstrip(" |").startswith('File "')
         else printable(part.strip("\n"), 1_000)

@@ -1,4 +1,4 @@
-"""What happens to a delivered entry: decode, handle, then acknowledge or dead-letter it."""
+"""Processes delivered entries: decodes, handles, then acknowledges or dead-letters them."""
 
 import os
 from collections.abc import Callable
@@ -37,7 +37,7 @@ _NONE_YET = object()
 
 
 class _NoMessageError(Exception):
-    """An entry has no message that a handler could be given."""
+    """Raised for an entry without a message that a handler could be given."""
 
     def __init__(self, reason: Reason, error: str) -> None:
         super().__init__(error)
@@ -45,11 +45,11 @@ class _NoMessageError(Exception):
 
 
 class Processor:
-    """Calls the handler, and keeps the promise of each outcome. Nothing else calls it.
+    """Calls the handler, and acts on its outcome. Nothing else calls the handler.
 
     ack_every:      acknowledge when this many messages are completed
-    max_deliveries: an entry that fails at its n-th delivery is dead-lettered
-    decode:         makes the message in the bytes of an entry
+    max_deliveries: an entry that fails at this delivery is dead-lettered
+    decode:         returns the message in the bytes of an entry
     """
 
     def __init__(
@@ -79,8 +79,9 @@ class Processor:
     def check(self, handler: Handler) -> None:
         """Raise TypeError if the handler cannot be called with a delivery.
 
-        And RuntimeError in a forked process: its parent uses the same name. Each step asks,
-        so the answer for the last handler is kept: asking takes 25 µs.
+        Raises RuntimeError in a forked process, where its parent uses the same name, and if
+        the consumer is busy. Each step calls this, and checking a handler takes 25 µs, so the
+        last handler that passed is remembered.
         """
         if os.getpid() != self._process_id:
             raise RuntimeError(
@@ -94,7 +95,7 @@ class Processor:
             self._checked = handler
 
     def check_is_idle(self) -> None:
-        """Raise RuntimeError in a handler: its consumer is in the middle of a batch."""
+        """Raise RuntimeError if the consumer is handling a batch, as in its own handler."""
         if self._is_busy:
             raise RuntimeError(
                 f"the consumer {self._group.consumer!r} was called from its own handler, or "
@@ -103,7 +104,7 @@ class Processor:
             )
 
     def process(self, batch: list[Entry], handler: Handler, stop: ThreadEvent) -> int:
-        """Take the current batch of `InFlight` through the handler, in order.
+        """Handle the current batch of `InFlight`, in order.
 
         Returns how many were begun: all, unless `stop` was set.
         """
@@ -115,7 +116,7 @@ class Processor:
         try:
             if waiting:
                 self._outbox.send()
-                self._lease.renew()  # else another consumer claims what is refused again
+                self._lease.renew()  # else another consumer claims what was refused again
             for entry in in_flight:
                 if is_stopped():
                     return in_flight.position
@@ -128,8 +129,8 @@ class Processor:
             in_flight.finish()
         except RedisError:
             raise  # the next step acknowledges what is completed
-        except BaseException:  # Ctrl-C: there may be no next step
-            with suppress(RedisError):  # the server may be down; then a replay repeats it
+        except BaseException:  # Ctrl-C, for example: there may be no next step
+            with suppress(RedisError):  # if the server is down, a replay redelivers them
                 self._acks.flush()
             raise
         finally:
@@ -137,7 +138,7 @@ class Processor:
         return len(batch)
 
     def dead_letter(self, entry: Entry, reason: Reason, error: str) -> None:
-        """Move an entry to the dead-letter stream, as soon as the server takes it."""
+        """Dead-letter an entry, as soon as the server accepts the write."""
         letter = DeadLetter(
             "", self._group.stream, entry.id.decode(), self._group.group,
             self._group.consumer, entry.deliveries, reason, error, datetime.now(UTC),
@@ -149,7 +150,7 @@ class Processor:
     def _handle(
         self, entry: Entry, handler: Handler, observed: bool, stop: ThreadEvent
     ) -> bool:
-        """Whether it was dealt with; if not, `stop` was set while its next try had to wait."""
+        """Handle one entry. False if `stop` was set while its next try had to wait."""
         if entry.deliveries > self._max_deliveries:
             error = f"delivered {entry.deliveries - 1} times, and never finished"
             self.dead_letter(entry, Reason.UNFINISHED, error)
@@ -184,7 +185,7 @@ class Processor:
             self._pauses.reset()
         if observed:
             self._emitter.emit(Kind.HANDLED, entry)
-        # An entry that another consumer has claimed meanwhile is for its new owner to finish.
+        # If another consumer has claimed the entry meanwhile, its new owner finishes it.
         completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
         if self._lease.broken is not None:
             self._lease.raise_if_broken()
@@ -193,9 +194,9 @@ class Processor:
         return True
 
     def _delivery(self, entry: Entry) -> Delivery[Any]:
-        """What the handler is given.
+        """The delivery to give to the handler.
 
-        Raises _NoMessageError if the entry has none, and what `decode` says is transient.
+        Raises _NoMessageError if the entry has no message, and TransientError of `decode`.
         """
         try:
             data, others = entry.data()
@@ -212,7 +213,7 @@ class Processor:
         return Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat, others)
 
     def _fail(self, entry: Entry, error: BaseException) -> None:
-        """The entry stays pending, or is dead-lettered after its last delivery."""
+        """Leave an entry pending whose handler failed; dead-letter it at the delivery limit."""
         self._lease.raise_if_caused(error)
         text = described(error)
         self._emitter.emit(Kind.FAILED, entry, text, error)
@@ -221,7 +222,7 @@ class Processor:
         self._lease.raise_if_broken()
 
     def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
-        """Wait before the next try, and keep everything in flight. False if `stop` is set."""
+        """Wait before the next try, and renew the lease. Returns False if `stop` is set."""
         text = described(error)
         self._emitter.emit(Kind.PAUSED, entry, text)
         self._acks.flush()
@@ -234,7 +235,7 @@ class Processor:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Whether user code says that the message is not to blame, also in a group of tasks."""
+    """Whether it is a TransientError, or an ExceptionGroup with nothing else in it."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(TransientError)[1] is None
     return isinstance(error, TransientError)

@@ -1,11 +1,11 @@
-"""Which pending entries are delivered again together, and which alone."""
+"""Decides which pending entries are redelivered together, and which alone."""
 
 from collections.abc import Iterator, Sequence
 
 from redisflow_lab._internal.group import Pending
 
 _LIMIT_FOR_SHARING = 4
-_MOST_TOGETHER = 1_000  # a script of the server takes some thousand ids in one command
+_MOST_TOGETHER = 1_000  # a script can pass some thousand ids to one command
 
 
 def redelivery_batches(
@@ -14,11 +14,11 @@ def redelivery_batches(
     """Ids to redeliver, in order. Entries delivered once go together, all others alone.
 
     A message that kills its process raises the delivery count of everything that was
-    delivered with it. Here this happens to a neighbour once at most: its count is 2 after
-    that, and from then on it is alone. The guarantee: no neighbour is dead-lettered for it,
-    not even one whose own handler fails once. Its deliveries are then the first, the shared
-    one, the one that fails and the one that succeeds; so below a limit of four deliveries
-    nothing is shared.
+    redelivered with it. To any other entry this happens once at most: its count is 2 then, so
+    from now on it is redelivered alone. So the message gets no other entry dead-lettered, not
+    even one whose handler fails once. Such an entry needs four deliveries: the first, the
+    shared one, the one that fails and the one that succeeds. So with a limit below four,
+    nothing is redelivered together.
     """
     together: list[bytes] = []
     for entry_id, deliveries in pending:

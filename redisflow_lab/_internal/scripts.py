@@ -1,4 +1,4 @@
-"""Lua scripts: steps that check and act at once, so that nothing can happen in between."""
+"""Runs Lua scripts, which check and act in one step, so that nothing happens in between."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-MOST_ARGUMENTS = 7_000  # Lua passes on at most 8,000 values: LUAI_MAXCSTACK
+MOST_ARGUMENTS = 7_000  # Lua can unpack at most 8,000 values: LUAI_MAXCSTACK
 
 
 class ScriptRefusedError(ResponseError):
-    """The step cannot be a script: do it in single commands, in an order that loses nothing."""
+    """Raised if the server refuses a script: use single commands, ordered to lose nothing."""
 
 
 def run_script(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) -> Any:
@@ -19,7 +19,7 @@ def run_script(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) 
     Raises ScriptRefusedError if this user may not run EVAL or a command of the script, if the
     server has no EVAL, or if there are more arguments than a script can take. Raises
     redis.RedisError as usual, for example when a command of the script fails. What the script
-    did before that command stays done. https://redis.io/docs/latest/commands/eval/
+    did before that command is not rolled back. https://redis.io/docs/latest/commands/eval/
     """
     if len(arguments) > MOST_ARGUMENTS:
         raise ScriptRefusedError(f"a script cannot take {len(arguments)} arguments")

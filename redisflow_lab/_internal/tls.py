@@ -1,4 +1,4 @@
-"""TLS that waiting does not cure: a missing file, a certificate that is not trusted, no TLS."""
+"""Permanent TLS errors: a missing file, an untrusted certificate, a server without TLS."""
 
 import socket
 import ssl
@@ -13,11 +13,11 @@ _PROBE_S = 1.0
 
 
 class TlsError(redis.ConnectionError):
-    """TLS with this server does not work with these settings, and another try will not help."""
+    """Raised if TLS with this server cannot work with these settings: do not try again."""
 
 
 class TlsProblem(Enum):
-    """Why TLS does not work; with what to do, for the user of a service."""
+    """Why TLS does not work, and as value what to do about it."""
 
     FILE = "Check the files that ssl_ca_certs, ssl_certfile and ssl_keyfile name: {files}"
     UNTRUSTED = (
@@ -29,10 +29,10 @@ class TlsProblem(Enum):
 
 
 def tls_problem(error: BaseException | None) -> TlsProblem | None:
-    """What is wrong if TLS cannot start because of `error`; None if it is transient.
+    """Why TLS cannot start because of `error`; None if the error is transient.
 
-    error: of loading the files or of the handshake. That the server hangs up or is silent is
-           transient: it does so too while it restarts
+    error: raised while loading the files or by the handshake. If the server hangs up or does
+           not answer, that is transient, because a restarting server does so too
     """
     match error:
         case FileNotFoundError() | PermissionError() | IsADirectoryError():
@@ -51,7 +51,7 @@ def tls_problem(error: BaseException | None) -> TlsProblem | None:
 
 
 def refuses_certificate(error: BaseException) -> bool:
-    """Whether the server refused this client's certificate, or that it has none.
+    """Whether the server refused this client's certificate, or refused it for having none.
 
     With TLS 1.3 a client learns this only after its handshake, from the first reply.
     """
@@ -61,9 +61,9 @@ def refuses_certificate(error: BaseException) -> bool:
 
 
 class TlsConnection(SSLConnection):
-    """A mixin for a TLS connection of redis-py: raises TlsError where another try is useless.
+    """A mixin for redis-py's TLS connections: raises TlsError if another try would not help.
 
-    redis-py makes the same ConnectionError of a missing file and of a server that is down.
+    redis-py raises the same ConnectionError for a missing file and for a server that is down.
     """
 
     def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
@@ -91,7 +91,7 @@ class TlsConnection(SSLConnection):
 
 
 def with_tls_errors(connection_class: type[Any]) -> type[Any]:
-    """`connection_class`; if it is one with TLS, made to raise TlsError."""
+    """`connection_class`, made to raise TlsError if it uses TLS."""
     if not issubclass(connection_class, SSLConnection):
         return connection_class
     if issubclass(connection_class, TlsConnection):
@@ -100,7 +100,7 @@ def with_tls_errors(connection_class: type[Any]) -> type[Any]:
 
 
 def _answers_without_tls(host: str, port: int) -> bool:
-    """Whether the server there answers in plain text. To a TLS handshake it says nothing."""
+    """Whether the server answers plain text. Such a server does not answer a TLS handshake."""
     with suppress(OSError), socket.create_connection((host, port), timeout=_PROBE_S) as plain:
         plain.sendall(b"PING\r\n")
         return plain.recv(1) in (b"+", b"-")

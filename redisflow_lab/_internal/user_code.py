@@ -1,16 +1,16 @@
-"""Calling what the user gave: handlers, effects and hooks, whatever they are and raise."""
+"""Checks user code: handlers, effects and hooks, what they return and what they raise."""
 
 import inspect
 import io
 from collections.abc import Iterator
 
 ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What is passed on. Everything else that user code raises, it has failed with; some of it is
-no Exception, such as asyncio.CancelledError."""
+"""Exceptions of user code that are raised on. Every other one counts as a failure, even if it
+is not an Exception, such as asyncio.CancelledError."""
 
 
 def check_handler(handler: object) -> None:
-    """Raise TypeError if it cannot be called with a delivery, or is a coroutine function."""
+    """Raise TypeError if `handler` cannot be called with a delivery, or is asynchronous."""
     if not callable(handler):
         raise TypeError(f"handler must be callable, not {type(handler).__name__}: {handler!r}")
     if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
@@ -23,7 +23,7 @@ def check_handler(handler: object) -> None:
     try:
         inspect.signature(handler).bind("delivery")
     except ValueError:
-        return  # a function written in C may not say what it takes
+        return  # a function written in C may have no signature
     except TypeError as error:
         raise TypeError(
             f"handler is called with one argument, the delivery, but {handler!r} does not take "
@@ -32,16 +32,16 @@ def check_handler(handler: object) -> None:
 
 
 def check_hook(hook: object) -> None:
-    """Raise TypeError if it is neither None nor something that can be called."""
+    """Raise TypeError if `hook` is neither None nor callable."""
     if hook is not None and not callable(hook):
         raise TypeError(f"on_event must be callable, not {type(hook).__name__}: {hook!r}")
 
 
 def check_finished(what: str, result: object) -> None:
-    """Raise TypeError if what user code returned is work that is still to be done.
+    """Raise TypeError if user code returned unfinished work.
 
-    That is anything awaitable, a generator or another iterator, such as `map`, a future, a
-    function that would make one of them, and a list with one of them in it.
+    Unfinished work is anything awaitable, a generator or another iterator such as `map`, a
+    future, a coroutine function, or a list with one of these in it.
     """
     if isinstance(result, list | tuple | set):
         for part in result:
@@ -65,7 +65,7 @@ def check_finished(what: str, result: object) -> None:
 
 
 def described(error: BaseException) -> str:
-    """Type and message, in text that every log and every client can encode."""
+    """Type and message of an exception, as text that can be encoded as UTF-8."""
     try:
         text = f"{type(error).__name__}: {error}"
     except ENDS_THE_PROCESS:

@@ -1,4 +1,4 @@
-"""Pipelining for the hot paths: commands sent in one packet, replies read later."""
+"""Pipelining for the hot paths: sends commands in one packet, and reads replies later."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ Command = tuple[str | bytes | int, ...]
 
 
 class ReplyParser(DefaultParser):  # type: ignore[misc, valid-type]  # a variable
-    """redis-py's parser, which also lets its connection read a reply with nothing around it.
+    """redis-py's parser, which also lets its connection read a reply without overhead.
 
-    `Connection.read_response` costs more for each reply than parsing the reply does. That is
-    lost in a round trip, but not in a batch of 500 short replies. `make bench` shows the
+    `Connection.read_response` costs more per reply than parsing it. That does not matter in a
+    single round trip, but it does in a batch of 500 short replies. `make bench` shows the
     gain, together with that of `CommandPipe.send_each`, as "packing and parsing".
     """
 
@@ -30,15 +30,15 @@ class ReplyParser(DefaultParser):  # type: ignore[misc, valid-type]  # a variabl
 class CommandPipe:
     """A connection for commands whose replies are read later, in the order they were sent.
 
-    It does what `redis.pipeline(transaction=False)` does in half the time, because it makes
-    no object for each command and calls no callback for each reply. Sending and receiving
-    are two calls, so that the caller can work while the server does. It is not a transaction.
+    It does the same as `redis.pipeline(transaction=False)` in half the time, because it makes
+    no object for each command and calls no callback for each reply. Sending and receiving are
+    two calls, so that the caller can work while the server does. It is not a transaction.
 
     redis: a client from `connection.stream_client`
 
-    The pipe owns its connection until `close`, which its user must call in every case;
-    `redis` can be used in the meantime. Each method raises redis.ConnectionError or
-    redis.TimeoutError; the server may or may not have executed the unanswered commands then.
+    The pipe owns its connection until `close`, which the caller must always call; `redis` can
+    be used in the meantime. Each method may raise redis.ConnectionError or
+    redis.TimeoutError. Then the server may or may not have executed the unanswered commands.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -48,28 +48,28 @@ class CommandPipe:
 
     def send(self, commands: Iterable[Command]) -> None:
         """Send these commands in one packet."""
-        # hiredis declares a tuple of one item, and takes a tuple of any length.
+        # hiredis declares a tuple of one item, and accepts any length.
         self._send([pack_command(command) for command in commands])  # type: ignore[arg-type]
 
     def send_each(self, command: Command, arguments: Iterable[bytes]) -> None:
         """Send `command` once for each argument, which becomes its last; all in one packet.
 
-        Five times as fast as packing each command anew: all but the last argument is packed
-        once. https://redis.io/docs/latest/develop/reference/protocol-spec/#bulk-strings
+        Five times as fast as packing each whole command, because everything but the last
+        argument is packed only once. https://redis.io/docs/latest/develop/reference/protocol-spec/#bulk-strings
         """
         start = pack_command((*command, b"")).removesuffix(b"0\r\n\r\n")  # type: ignore[arg-type]
         self._send([b"%b%d\r\n%b\r\n" % (start, len(last), last) for last in arguments])
 
     def _send(self, packed: list[bytes]) -> None:
-        # A health check sends PING, and would take the oldest unread reply for the answer.
+        # A health check sends PING, and would mistake the oldest unread reply for its answer.
         check_health = not self._unanswered
         self._unanswered.append(len(packed))
         self._connection.send_packed_command([b"".join(packed)], check_health=check_health)
 
     def receive(self) -> list[Any]:
-        """Return the replies to the oldest packet that has none yet, as Redis sent them.
+        """Return the replies to the oldest unanswered packet, as Redis sent them.
 
-        Raises the first error among them, after all of them have been read.
+        If there are errors among them, raises the first one after reading all replies.
         """
         read = self._connection.read_reply
         try:
@@ -79,8 +79,8 @@ class CommandPipe:
         self._unanswered.popleft()
         for reply in replies:
             if isinstance(reply, ReadOnlyError):
-                # Connected to what was the primary: the next connection asks Sentinel, or
-                # DNS. A connection of redis-py's Sentinel does so in `read_response`.
+                # This server was the primary. The next connection asks Sentinel, or DNS, for
+                # the current one. redis-py's Sentinel connection does so in `read_response`.
                 self._connection.disconnect()
             if isinstance(reply, ResponseError):
                 raise reply
@@ -94,13 +94,13 @@ class CommandPipe:
     def close(self) -> None:
         """Return the connection to its pool; discard the replies that were not received."""
         if self._unanswered:
-            self._connection.disconnect()  # the next user would read them as its own
+            self._connection.disconnect()  # else the next user reads these replies as its own
             self._unanswered.clear()
         self._pool.release(self._connection)
 
 
 def round_trip(redis: Redis, commands: Iterable[Command]) -> list[Any]:
-    """Send all commands, then return all replies; see `CommandPipe`."""
+    """Send all commands in one packet, then return all replies; see `CommandPipe`."""
     with closing(CommandPipe(redis)) as pipe:
         pipe.send(commands)
         return pipe.receive()

@@ -83,7 +83,7 @@ QUESTIONS = (
         "`execute()`. What happens to the charge, and what makes the redelivery harmless?",
         "The bank keeps it: a transaction of Redis holds only commands of Redis. Send the bank "
         "a key, such as the order's number, so that it knows the second charge; or put a "
-        "letter to it into an outbox, in the transaction.",
+        "request to it into an outbox, in the transaction.",
         ("14",),
     ),
 )  # fmt: skip

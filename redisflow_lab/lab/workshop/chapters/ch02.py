@@ -462,7 +462,7 @@ CHAPTER = Chapter(
         "The task 02-acknowledge-one; for those who know Kafka, the section on two groups."
     ),
     surprise=(
-        "After an exception in the handler nothing is lost and nothing comes again: `>` does "
+        "After an exception in the handler nothing is lost, and nothing is redelivered: `>` does "
         "not give the order a second time."
     ),
     trouble=(
