@@ -47,7 +47,7 @@ class Recorder:
         self._asking = Lock()  # held while the server is asked
         self._over, self._wake = Signal(), Signal()
         self.ask()
-        # A thread that held this object would keep it alive for ever.
+        # A thread that held this object would keep it alive forever.
         arguments = (ref(self), self._over, self._wake)
         self._thread = Thread(target=_keep_asking, args=arguments, daemon=True)
         self._thread.start()

@@ -462,8 +462,8 @@ CHAPTER = Chapter(
         "The task 02-acknowledge-one; for those who know Kafka, the section on two groups."
     ),
     surprise=(
-        "After an exception in the handler nothing is lost, and nothing is redelivered: `>` does "
-        "not give the order a second time."
+        "After an exception in the handler nothing is lost, and nothing is redelivered: `>` "
+        "does not give the order a second time."
     ),
     trouble=(
         "Interrupt a loop that does not end with the square button, then run the cell again."
