@@ -1,7 +1,7 @@
 """The command `redisflow`: the course in a folder, a class, streams, and what a machine lacks.
 
 app           the commands and their options
-streams, entries, watch, dead_letters, retention
+streams, entries, watch, exporter, dead_letters, retention
               operate streams
 server, output, asking, durations
               what these commands share

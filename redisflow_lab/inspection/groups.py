@@ -25,6 +25,8 @@ class GroupLook:
                        or the group reads so fast that it changed with each question
     pending:           entries that were delivered and are not acknowledged
     oldest_pending_id: of these; empty without any
+    oldest_pending_s:  how long that one has been in the stream, in seconds; 0.0 without any,
+                       None if a producer chose its id
     oldest_idle_ms:    since that one was last delivered; 0 without any
     consumers:         how many names are in the group
     read:              entries that were delivered to it so far; None if it is not known
@@ -35,6 +37,7 @@ class GroupLook:
     lag_s: float | None
     pending: int
     oldest_pending_id: str
+    oldest_pending_s: float | None
     oldest_idle_ms: int
     consumers: int
     read: int | None
@@ -97,6 +100,7 @@ def _group(
         lag_s=_lag_s(waiting, group["last-delivered-id"], now_ms),
         pending=group["pending"],
         oldest_pending_id=oldest[0]["message_id"].decode() if oldest else "",
+        oldest_pending_s=_age_s(oldest[0]["message_id"], now_ms) if oldest else 0.0,
         oldest_idle_ms=oldest[0]["time_since_delivered"] if oldest else 0,
         consumers=group["consumers"],
         read=group["entries-read"],
@@ -107,8 +111,17 @@ def _lag_s(waiting: Any, read: bytes, now_ms: int) -> float | None:
     """waiting: the first entry after what was read a moment ago, in a list, or an empty one."""
     if not waiting:
         return 0.0
-    written, sequence = map(int, waiting[0][0].split(b"-"))
-    is_read = (written, sequence) <= tuple(map(int, read.split(b"-")))
-    if is_read or written not in _TIMES:
-        return None
-    return max(now_ms - written, 0) / 1_000
+    entry_id = waiting[0][0]
+    is_read = _comparable(entry_id) <= _comparable(read)
+    return None if is_read else _age_s(entry_id, now_ms)
+
+
+def _age_s(entry_id: bytes, now_ms: int) -> float | None:
+    """How long ago the server made an id, in seconds; None if a producer chose it."""
+    written, _ = _comparable(entry_id)
+    return max(now_ms - written, 0) / 1_000 if written in _TIMES else None
+
+
+def _comparable(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, counter = entry_id.split(b"-")
+    return int(milliseconds), int(counter)
