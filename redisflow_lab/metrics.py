@@ -86,6 +86,9 @@ class _Families:
             labels=_OF_STREAM,
         )
         self._groups = _gauge("groups", "Consumer groups of the stream.")
+        self._oldest_entry_s = _gauge(
+            "oldest_entry_seconds", "How long the oldest entry is in the stream."
+        )
         self._dead = _gauge("dead_letters", "Entries in the dead-letter stream.")
         self._consumers = _group_gauge("consumers", "Names of consumers in the group.")
         self._pending = _group_gauge(
@@ -113,6 +116,8 @@ class _Families:
         self._added.add_metric(of_stream, look.added)
         self._groups.add_metric(of_stream, len(look.groups))
         self._dead.add_metric(of_stream, look.dead)
+        if look.oldest_s is not None:
+            self._oldest_entry_s.add_metric(of_stream, look.oldest_s)
         for group in look.groups:
             self._add_group([*of_stream, printable(group.name)], group)
 

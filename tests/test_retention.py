@@ -265,3 +265,11 @@ def test_a_user_who_may_not_trim_is_told_what_is_needed(own_lab: Lab) -> None:
     with pytest.raises(NoPermissionError, match=r"orders cannot be trimmed: .*XTRIM"):
         trim(service, "orders", maxlen=1)
     assert ids_of(own_lab, "orders") == TEN
+
+
+def test_a_full_server_can_be_trimmed(own_lab: Lab) -> None:
+    add(own_lab, "orders", *TEN)
+    own_lab.redis.config_set("maxmemory", "1")
+    with pytest.raises(ResponseError, match="maxmemory"):
+        add(own_lab, "orders", "11-0")
+    assert trim(own_lab.redis, "orders", maxlen=4).removed == 6

@@ -14,6 +14,7 @@ from redisflow_lab.cli.server import HERE, Url, server_at
 from redisflow_lab.inspection.missing import explaining_missing
 from redisflow_lab.message import FIELD, Message, MessageDecodeError
 from redisflow_lab.producer import RedisStreamProducer
+from redisflow_lab.signals import stop_on_signals
 
 Stream = Annotated[str, typer.Argument(help="The key of the stream.")]
 Group = Annotated[str, typer.Argument(help="A consumer group of it.")]
@@ -138,10 +139,10 @@ def _columns(rows: Sequence[Row], *, raw: bool) -> dict[str, str]:
 
 
 def _follow(redis: Redis, stream: str, *, raw: bool, as_json: bool) -> None:
-    """Print each new entry on a line, until Ctrl-C."""
+    """Print each new entry on a line, until Ctrl-C or SIGTERM."""
     last = _last_id(redis, stream)
-    try:
-        while True:
+    with stop_on_signals() as stop:
+        while not stop.is_set():
             redis.xread({stream: last}, count=1, block=_WAIT_MS)
             reply = redis.execute_command("XRANGE", stream, f"({last}", "+", "COUNT", 100)
             for entry_id, fields in reply:
@@ -150,11 +151,8 @@ def _follow(redis: Redis, stream: str, *, raw: bool, as_json: bool) -> None:
                 if as_json:
                     show_line(row)
                 else:
-                    print(
-                        *(printable(str(value)) for value in row.values() if value), flush=True
-                    )
-    except KeyboardInterrupt:
-        return
+                    shown = (printable(str(value)) for value in row.values() if value)
+                    print(*shown, flush=True)
 
 
 def _last_id(redis: Redis, stream: str) -> str:

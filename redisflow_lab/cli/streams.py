@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from threading import Event
 from typing import Annotated, Any
 
 import typer
@@ -34,7 +35,7 @@ def streams(
         before = {key: _added(redis, key) for key in keys}
         began = time.monotonic()
         if seconds and keys:
-            time.sleep(seconds)
+            Event().wait(seconds)
         took_s = time.monotonic() - began
         rows = [
             row for key in keys if (row := _stream(redis, key, before[key], seconds and took_s))

@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from threading import Event
 from typing import Annotated, Any
 
 import redis as redis_py
@@ -22,6 +23,7 @@ from redisflow_lab.cli.output import Json, console, show_line
 from redisflow_lab.cli.server import HERE, Url, server_at
 from redisflow_lab.inspection.groups import look_at
 from redisflow_lab.inspection.missing import NoSuchStreamError, NotAStreamError
+from redisflow_lab.signals import stop_on_signals
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REMEMBERED = 20
@@ -42,35 +44,33 @@ def watch(
     It goes on while the server is down, and says so. With --json it prints a line each time.
     """
     pause_s = seconds(every)
-    with server_at(url) as redis:
-        samples = _samples(redis, streams, pause_s, count)
-        try:
-            if as_json:
-                for sample in samples:
-                    show_line(sample)
-                return
-            history: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
-            if not sys.stdout.isatty():
-                for sample in samples:
-                    console().print(_table(sample, history))
-                return
+    history: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
+    with server_at(url) as redis, stop_on_signals() as stop:
+        samples = _samples(redis, streams, pause_s, count, stop)
+        if as_json:
+            for sample in samples:
+                show_line(sample)
+        elif sys.stdout.isatty():
             with Live(console=console(), auto_refresh=False) as live:
                 for sample in samples:
                     live.update(_table(sample, history), refresh=True)
-        except KeyboardInterrupt:
-            return
+        else:
+            for sample in samples:
+                console().print(_table(sample, history))
 
 
-def _samples(redis: Redis, streams: list[str], pause_s: float, count: int) -> Iterator[Sample]:
+def _samples(
+    redis: Redis, streams: list[str], pause_s: float, count: int, stop: Event
+) -> Iterator[Sample]:
     before: dict[tuple[str, str], int] = {}
     looked, taken = time.monotonic(), 0
-    while True:
+    while not stop.is_set():
         began = time.monotonic()
         yield _sample(redis, streams, before, began - looked)
         looked, taken = began, taken + 1
         if taken == count:
             return
-        time.sleep(max(0.0, began + pause_s - time.monotonic()))
+        stop.wait(max(0.0, began + pause_s - time.monotonic()))
 
 
 def _sample(

@@ -49,11 +49,14 @@ class StreamLook:
 
     length: how many entries it holds
     added:  how many were ever added
+    oldest_s: how long the oldest of them is in the stream, in seconds; None without any, or if
+            a producer chose its id
     dead:   how many dead letters it has
     """
 
     length: int
     added: int
+    oldest_s: float | None
     dead: int
     groups: tuple[GroupLook, ...]
 
@@ -73,7 +76,9 @@ def look_at(redis: Redis, stream: str) -> StreamLook:
         now_ms = now[0] * 1_000 + now[1] // 1_000
         by_name = {name: answer for (name, _), answer in zip(asked, answers, strict=True)}
         groups = tuple(_group(group, info, now_ms, by_name) for group in known)
-        return StreamLook(info["length"], info["entries-added"], dead, groups)
+        first = info["first-entry"]
+        oldest_s = _age_s(first[0], now_ms) if first else None
+        return StreamLook(info["length"], info["entries-added"], oldest_s, dead, groups)
 
 
 def _ask(redis: Redis, stream: str, asked: list[tuple[bytes, bytes]]) -> tuple[Any, ...]:
