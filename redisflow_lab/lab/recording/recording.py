@@ -82,10 +82,10 @@ class Recording:
             content = json.loads(Path(path).read_text())
         except ValueError as error:
             raise RecordingError(
-                f"{path} is not a complete recording: {error}. If it was cut off, copy it again"
+                f"{path} is no complete recording: {error}. If it was cut off, copy it again"
             ) from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise RecordingError(f"{path} is JSON, but not a recording of RedisFlow Lab")
+            raise RecordingError(f"{path} is JSON, but no recording of RedisFlow Lab")
         if content["version"] != VERSION:
             raise RecordingError(
                 f"{path} is a recording of version {content['version']}; this is RedisFlow Lab "
