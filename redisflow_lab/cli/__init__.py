@@ -1,16 +1,16 @@
-"""The command `redisflow`: the course in a folder, a class, and what a machine lacks.
+"""The command `redisflow`: copies the course, shows a class's progress, checks a machine.
 
 app        the commands and their options
-course     lays the chapters into a folder
-classroom  the table of a class
-doctor     says what this machine has and what is missing; also runs without anything installed
+course     copies the chapters to a folder
+classroom  the progress of a class, as a table
+doctor     says what this machine has and what is missing; runs without anything installed
 """
 
 import sys
 
 
 def main() -> None:
-    """Run the command. Says what to install if it was installed without its extra."""
+    """Run the command. Says what to install if the package was installed without its extra."""
     try:
         from redisflow_lab.cli.app import app
     except ModuleNotFoundError as error:
