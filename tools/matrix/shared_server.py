@@ -18,7 +18,7 @@ class KeysChangedError(Exception):
 
 @contextmanager
 def shared_server(binary: Path) -> Iterator[str]:
-    """Start such a server from this binary, and yield its URL.
+    """Start a shared server from this binary, and yield its URL.
 
     Raises KeysChangedError at the end if the keys differ from those at the beginning.
     """
@@ -37,7 +37,7 @@ def shared_server(binary: Path) -> Iterator[str]:
 
 
 def compare(redis: Redis, before: dict[bytes, tuple[bytes | None, bool]]) -> None:
-    """Raise KeysChangedError unless the keys are as `before`, or become so in time."""
+    """Raise KeysChangedError unless the keys are as `before`, or soon become so."""
     try:
         wait_until(lambda: all_keys(redis) == before, "its keys are as before")
     except TimeoutError:
