@@ -19,7 +19,7 @@ from redisflow_lab.lab.workshop.exercise import Exercise
 Calls = dict[str, tuple[Any, ...]]
 
 WRONG_ANSWERS = 3
-"""How many wrong answers an exercise has at least."""
+"""The fewest wrong answers that an exercise has."""
 
 _NOT_SAID = "<IPython|○ "
 """How outputs begin that say nothing in print: a live view, and a task not yet begun."""

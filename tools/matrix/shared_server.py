@@ -1,4 +1,4 @@
-"""A server that others use too: their keys of every type, and a user limited to our prefix."""
+"""A server with other people's keys of every type, and a user limited to our prefix."""
 
 import secrets
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ def changes(command: Sequence[Any], stream: str) -> bool:
 
 
 def in_words(command: Sequence[Any], reply: Any) -> str:
-    """The command as typed in redis-cli, and the server's answer in short."""
+    """The command as typed in redis-cli, and a summary of the reply."""
     parts = [printable(without_prefix(_text(part)), _MOST) for part in command]
     if parts[0].upper() == "XADD":  # the content of a message is not shown
         parts = [*parts[: _first_field(parts)], "..."]

@@ -44,7 +44,7 @@ class Recorder:
         self._down = False  # whether the server was down at the last sample
         self._began = time.monotonic()
         self._lock = Lock()  # held while what is kept is changed or copied
-        self._asking = Lock()  # held while the server is asked
+        self._asking = Lock()  # held while the server is sampled
         self._over, self._wake = Signal(), Signal()
         self.ask()
         # A thread that held this object would keep it alive forever.

@@ -51,7 +51,7 @@ def draw_timeline(events: pd.DataFrame, deaths: Deaths) -> Picture:
     events: columns kind, entry_id, consumer, at (seconds), deliveries, as in `Worker.events`
     deaths: `at` on the same clock
 
-    A filled bar runs from delivery to acknowledgement; a grey one to the dead letter; a hatched
+    A filled bar runs from delivery to acknowledgement, a grey one to dead-lettering; a hatched
     one is a delivery that was not acknowledged. A dot marks where the handler returned, a
     square where it failed, a red line with a cross where the process was killed. An arrow leads
     to the next delivery of the same entry.

@@ -167,7 +167,7 @@ class Worker:
         return how
 
     def stop(self) -> str:
-        """Send SIGTERM: it acknowledges its current message and ends. Returns how it ended."""
+        """Send SIGTERM: it completes its current message and ends. Returns how it ended."""
         how = self._process.stop()
         self._reader.join(_LAST_EVENTS_S)
         return how

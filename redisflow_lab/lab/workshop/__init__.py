@@ -9,7 +9,7 @@
 - `verdict`      how an answer is shown
 - `progress`     what a learner has done, kept in a file
 - `learner`      the learner's copies of the chapters
-- `chapter`, `chapters`  the one source for notebooks and tests: one file a chapter
+- `chapter`, `chapters`  the definitions of the chapters, one file each
 """
 
 from pathlib import Path

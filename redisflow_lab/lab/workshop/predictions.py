@@ -57,7 +57,7 @@ class Predictions:
         print(f"Noted: {_shown(value)}")
 
     def reveal(self, name: str, value: Any) -> None:
-        """Print the value, the prediction, and why people predict that if it was wrong.
+        """Print the value and the prediction; if that was wrong, also why people predict it.
 
         The first time counts: a cell that is run again may show another value.
         """
@@ -133,7 +133,7 @@ def _same(predicted: Any, actual: Any) -> bool:
 
 
 def _misfit(predicted: Any, actual: Any) -> str:
-    """Why a prediction has the wrong type to be right; empty if it does not."""
+    """Why a prediction cannot be right, because of its type; empty if it can."""
     predicted, actual = _unwrapped(predicted), _unwrapped(actual)
     if _same(predicted, actual):
         return ""

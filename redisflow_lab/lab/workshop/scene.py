@@ -50,7 +50,7 @@ class Scene:
         return f"{self._prefix}{name}"
 
     def clear(self) -> None:
-        """Delete every key of the scene, with those that the learner made under its prefix."""
+        """Delete every key of the scene, including those that the learner made."""
         for key in self.redis.scan_iter(match=f"{self._prefix}*", count=1_000):
             self.redis.unlink(key)
 

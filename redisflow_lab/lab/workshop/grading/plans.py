@@ -17,11 +17,11 @@ class Plans:
         self._redis = arena.lab.server.connect()  # for the threads of the proxies
 
     def is_effect(self, command: Command) -> bool:
-        """Whether a command has the effect of an order: it names both, as RPUSH or a script."""
+        """Whether a command pushes the content of an order to the effects, or a script may."""
         return any(self.is_effect_of(content, command) for content in self._arena.contents)
 
     def is_effect_of(self, content: str, command: Command) -> bool:
-        """Whether a command has the effect of this order."""
+        """Whether a command pushes this content to the effects, or a script may."""
         return self._arena.effects_key.encode() in command and content.encode() in command
 
     def kill_when(self, is_time: Callable[[Command], bool]) -> "Killing":

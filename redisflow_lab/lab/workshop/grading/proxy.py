@@ -15,8 +15,7 @@ from redisflow_lab.lab.workshop.exercise import NotYetError
 
 Command = list[bytes]
 Plan = Callable[[Command], Command | None]
-"""Returns the command to send instead of the one given, often the same; or None, to close the
-connection without sending it."""
+"""Returns the command to send, changed or not; None closes the connection and sends nothing."""
 
 
 def forward(command: Command) -> Command:
