@@ -3,10 +3,10 @@
     pip install buf-bin
     python tools/compare_with_buf.py --pairs 500 --seed 1
 
-Each pair is a random schema and the same with one or two changes. Prints how often the two
-agree, and each kind of difference with an example. Exits with 1 if `breaking_changes` accepts
-what a rule of buf refuses, unless the rule is about names in JSON or in packages, which are
-not in the bytes of a stream.
+Each pair is a random schema and a copy with one or two changes. Prints how often both agree,
+and each type of difference with an example. Exits with 1 if `breaking_changes` accepts what a
+rule of buf refuses, unless the rule is about names in JSON or in packages, which are not in the
+bytes of a stream.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def some_schema(rng: random.Random) -> Schema:
         )
         for name in ("Order", "Line", "Parcel")
     ]
-    # So that each type is in use, and can be in the bytes of an order.
+    # So that each type is used, and can be in the bytes of an order.
     used = [
         Field(10 + i, f"u{i}", kind, "repeated")
         for i, kind in enumerate(["Line", "Parcel", "Status", "Colour"])
@@ -127,7 +127,7 @@ def some_schema(rng: random.Random) -> Schema:
 
 
 def changed(rng: random.Random, schema: Schema) -> Schema:
-    """The same with one change to a message, an enum or the package."""
+    """A copy of the schema with one change to a message, an enum or the package."""
     chance = rng.random()
     if chance < 0.02:
         return replace(schema, package="shop")
@@ -300,7 +300,7 @@ def main() -> None:
         try:
             was, now = (compile_proto(text).DESCRIPTOR for text in texts)
         except SchemaError:
-            continue  # the change is none that a schema can have
+            continue  # the change made the schema invalid
         pairs += 1
         ours, theirs = breaking_changes(was, now), findings_of_buf(*texts)
         if bool(ours) == bool(theirs):
@@ -324,7 +324,7 @@ def main() -> None:
 
 
 def kind_of(change: str) -> str:
-    """A change without its names and numbers, so that like ones count as one."""
+    """A change without its names and numbers, so that similar ones count as one."""
     if " became " not in change:
         return change.split(" is ", 1)[1] if " is " in change else change
     was, now = (

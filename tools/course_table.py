@@ -1,4 +1,4 @@
-"""Writes the table of the chapters into README.md, from what is known of each chapter.
+"""Writes the table of the chapters into README.md, from the definitions of the chapters.
 
 python -m tools.course_table
 """
@@ -14,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def table() -> str:
-    """The chapters as a Markdown table, with the part before its first chapter."""
+    """The chapters as a Markdown table, with a row for each part before its chapters."""
     lines = [
         "| chapter | afterwards you can | you do | minutes |",
         "|---|---|---|---|",
@@ -30,7 +30,7 @@ def table() -> str:
 
 
 def with_table(text: str) -> str:
-    """The text of the README with this table between its two marks."""
+    """The text of the README with this table between its marks."""
     return with_part(text, "chapters", table())
 
 
@@ -40,7 +40,7 @@ def _row(chapter: Chapter) -> str:
 
 
 def _done(chapter: Chapter) -> str:
-    """What the learner does in it, such as "5 predictions, 3 exercises"."""
+    """What the learner does in a chapter, such as "5 predictions, 3 exercises"."""
     counts = {"prediction": len(chapter.predictions), "exercise": len(chapter.exercises)}
     return ", ".join(
         f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items() if count
@@ -48,7 +48,7 @@ def _done(chapter: Chapter) -> str:
 
 
 def _with_extra(chapters: Sequence[Chapter]) -> str:
-    """Their minutes, such as "29", or "29 (+ 4)" if there is something extra."""
+    """The minutes of chapters, such as "29", or "29 (+ 4)" if they have extra sections."""
     minutes = sum(chapter.minutes for chapter in chapters)
     extra = sum(chapter.extra for chapter in chapters)
     return f"{minutes} (+ {extra})" if extra else f"{minutes}"

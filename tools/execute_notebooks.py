@@ -69,7 +69,7 @@ def normalise(notebook: NotebookNode) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(_WIDGET, None)  # it is nothing without its kernel
+            output.get("data", {}).pop(_WIDGET, None)  # useless without its kernel
         tags = cell.metadata.get("tags")
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
 

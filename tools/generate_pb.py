@@ -23,7 +23,7 @@ def generate(target: Path) -> None:
             f"--pyi_out={target}",
             str(schema.relative_to(PROTO)),
         )
-        # The stub of the module that loads the descriptor, which is no generated code.
+        # The stub of the module that loads the descriptor. The module is not generated.
         stub = made.with_name(f"{made.stem}_pb2.pyi")
         stub.replace(made.with_suffix(".pyi"))
 

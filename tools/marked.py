@@ -1,10 +1,10 @@
-"""Parts of a written page that are made anew, between two marks."""
+"""Replaces a generated part of a page, between two marks."""
 
 import re
 
 
 def with_part(text: str, name: str, part: str) -> str:
-    """The page with this part between its marks, which are comments of Markdown.
+    """The page with this part between its marks, which are HTML comments.
 
     Raises ValueError if the page has no such marks.
     """

@@ -1,4 +1,4 @@
-"""Writes the pictures of README from what the chapters store: python -m tools.pictures"""
+"""Writes the README's pictures from the outputs of the chapters: python -m tools.pictures"""
 
 import io
 import json
@@ -20,7 +20,7 @@ from tools.handouts.cells import Picture, cells_of
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 TIMELINE = ("04", "Delivery timeline")
-"""The chapter, and how the alt text begins."""
+"""The chapter, and the beginning of the alt text."""
 REPLAY = ROOT / "notebooks" / "10_take_over.ipynb"
 _STEP_MS, _LAST_MS = 900, 4_000
 
@@ -82,7 +82,7 @@ def _shape(packed: list[Any]) -> Shape:
             numbers = [float(number) for number in re.findall(r"-?[\d.]+", line)]
             points = tuple(zip(numbers[::2], numbers[1::2], strict=True))
             return Line(style, points, curved="Q" in line)
-    raise ValueError(f"no shape: {packed}")
+    raise ValueError(f"not a shape: {packed}")
 
 
 if __name__ == "__main__":

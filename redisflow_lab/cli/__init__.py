@@ -1,12 +1,12 @@
-"""The command `redisflow`: the course in a folder, a class, streams, and what a machine lacks.
+"""The command `redisflow`: copies the course, operates streams, checks a machine.
 
 app           the commands and their options
 streams, entries, watch, exporter, dead_letters, retention
               operate streams
 server, output, asking, durations
               what these commands share
-course        lays the chapters into a folder
-classroom     the table of a class
+course        copies the chapters to a folder
+classroom     the progress of a class, as a table
 doctor        says what this machine has and what is missing; needs nothing installed
 """
 
@@ -14,7 +14,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command. Says what to install if it was installed without its extra."""
+    """Run the command. Says what to install if the package was installed without its extra."""
     try:
         from redisflow_lab.cli.app import app
     except ModuleNotFoundError as error:

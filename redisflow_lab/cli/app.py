@@ -17,17 +17,17 @@ app = typer.Typer(
 
 @app.command()
 def course(
-    folder: Annotated[Path, typer.Argument(help="where your copy of the chapters is laid")],
+    folder: Annotated[Path, typer.Argument(help="where to put your copy of the chapters")],
     reset: Annotated[
-        str, typer.Option(metavar="CHAPTER", help="lay this chapter anew, and keep yours")
+        str, typer.Option(metavar="CHAPTER", help="restore this chapter, and keep yours")
     ] = "",
     colab: Annotated[
-        bool, typer.Option("--colab", help="begin each with a cell that installs it on Colab")
+        bool, typer.Option("--colab", help="begin each with a cell for Google Colab")
     ] = False,
 ) -> None:
-    """Lay the chapters of the course into a folder, without outputs.
+    """Copy the chapters of the course to a folder, without outputs.
 
-    What you have changed there is never overwritten.
+    Files that you have changed there are never overwritten.
     """
     from redisflow_lab.cli.course import lay_course
 
@@ -44,7 +44,7 @@ def course(
 def class_(
     files: Annotated[list[Path], typer.Argument(help="the progress.json of each learner")],
 ) -> None:
-    """Show how far each learner of a class is, and who may be stuck."""
+    """Show the progress of each learner of a class, and who may be stuck."""
     from redisflow_lab.cli.classroom import class_table
 
     print(class_table(files))
@@ -52,7 +52,7 @@ def class_(
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has, what is missing, and the shortest way to it.
+    """Check what this machine has, what is missing, and how to get it.
 
     The exit status is 1 if the course cannot be run.
     """

@@ -1,4 +1,4 @@
-"""How far a class is, from the progress files of its learners."""
+"""The progress of a class, from the progress files of its learners."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +12,11 @@ from redisflow_lab.lab.workshop.progress import read_file
 
 
 def class_table(files: Iterable[Path]) -> str:
-    """One row for each file, as text: the learner is the folder in which it lies.
+    """A table as text, with one row for each file.
 
-    Columns: learner; predicted and right (predictions); exercises and stages (passed, of all);
-    next (exercise); tries (checks of that one without passing); hints (of three). A file that
-    cannot be read has a row that says so.
+    Columns: learner (name of the file's folder); predicted and right (predictions); exercises
+    and stages (passed, of all); next (exercise); tries (failed checks of it); hints (of three).
+    A file that cannot be read has a row that says so.
     """
     rows = [_row(file) for file in files]
     table = pd.DataFrame(rows, dtype=object).fillna("")
@@ -35,7 +35,7 @@ def _row(file: Path) -> dict[str, object]:
     ]  # fmt: skip
     tasks = content["exercises"]
     passed = [name for name in EXERCISES if tasks.get(name, {}).get("passed")]
-    # The last one that was begun and is not passed; else the first that is not.
+    # The last exercise that was begun and not passed; else the first that was not passed.
     begun = [name for name in EXERCISES if name in tasks and name not in passed]
     ahead = [name for name in EXERCISES if name not in passed]
     present = (begun[-1:] or ahead[:1] or [""])[0]
@@ -53,7 +53,7 @@ def _row(file: Path) -> dict[str, object]:
 
 
 def _learner(file: Path) -> str:
-    """The nearest folder with a name of its own, else the name of the file."""
+    """The name of the nearest folder that is not a usual one; else the name of the file."""
     usual = {"work", "redisflow-lab", ""}
     names = [part.name for part in file.absolute().parents if part.name not in usual]
     return printable(names[0] if file.name == "progress.json" and names else file.stem, 40)

@@ -1,4 +1,4 @@
-"""Lays the chapters into a folder, for those who have no clone of the repository."""
+"""Copies the chapters to a folder, for people without a clone of the repository."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ def chapters() -> Path:
 
 
 def lay_course(folder: Path, reset: str, for_colab: bool) -> list[str]:
-    """Lay the chapters into a folder, or one of them anew. Returns what is to be told.
+    """Copy the chapters to a folder, or restore one of them. Returns the lines to print.
 
-    reset:     the number of the chapter to lay anew; empty for all that are unchanged
+    reset:     the number of the chapter to restore; empty to update all unchanged ones
     for_colab: whether each begins with a cell that installs the course on Google Colab
 
     Raises ValueError for a chapter that does not exist, and OSError for a folder that cannot

@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and the shortest way to it, on one screen.
+"""Checks what this machine has for the course, what is missing, and how to get it.
 
 `make doctor` runs this file with the Python of the system, before anything is installed: it
 imports nothing but the standard library, and is written for old Pythons too.
@@ -20,10 +20,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 OLDEST = (3, 11)
-NEEDED_GB = 1.5  # the environment is 1.0, and pip keeps what it fetched
+NEEDED_GB = 1.5  # the environment takes 1.0, and pip caches what it downloads
 LONGEST_S = 60
 
-# What the environment of the course has to answer: which server, and how soon a message came.
+# Runs in the environment of the course: prints the server, and the seconds to a first message.
 PROBE = """
 import json, time
 began = time.perf_counter()
@@ -39,12 +39,12 @@ print(json.dumps({"seconds": time.perf_counter() - began}))
 
 
 class Finding(NamedTuple):
-    """One line of the screen.
+    """One line of the output.
 
-    what:  was looked at
-    is_ok: True, False if the course cannot be run, None if it does not matter for that
-    says:  what is there
-    way:   the shortest way to what is missing; empty if nothing is
+    what:  what was checked
+    is_ok: True; False if the course cannot be run; None if that does not depend on it
+    says:  what was found
+    way:   the shortest way to get what is missing; empty if nothing is
     """
 
     what: str
@@ -126,7 +126,7 @@ def _folder(root: Path) -> Finding:
 
 
 def _proxy(root: Path) -> Finding:
-    """A proxy that does not answer matters as long as something is to be installed."""
+    """A proxy that does not answer matters only while something is to be installed."""
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         address = os.environ.get(name)
         if not address:
@@ -160,7 +160,7 @@ def _course(root: Path) -> Finding:
             "a server of your own: see REDISFLOW_URL and REDISFLOW_SERVER in README.md",
         )  # fmt: skip
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it failed without a word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["it failed without a message"])[-1]
         return Finding("course", False, last[:300], _way_from(last, root))
     runs_on, *_, answer = done.stdout.splitlines()
     seconds = json.loads(answer)["seconds"]

@@ -1,1 +1,1 @@
-"""What the server says of a stream at one moment, and what is said if it is not there."""
+"""Reads a stream and its groups at one moment, and explains what does not exist."""

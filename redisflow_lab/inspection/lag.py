@@ -1,4 +1,4 @@
-"""The lag of a group: how many entries of the stream were not delivered to it yet."""
+"""The lag of a group: how many entries of the stream have not been delivered to it yet."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from redisflow_lab.inspection.moment import of_one_moment
 
 
 def stream_and_groups(redis: Redis, stream: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The replies of XINFO STREAM and XINFO GROUPS, both of the same moment.
+    """The replies of XINFO STREAM and XINFO GROUPS, both from the same moment.
 
     Raises ResponseError if the stream does not exist.
     """
@@ -25,10 +25,10 @@ def stream_and_groups(redis: Redis, stream: str) -> tuple[dict[str, Any], list[d
 def lag_of(group: dict[str, Any], stream: dict[str, Any]) -> int | None:
     """The lag of a group in entries, or None if it is not known.
 
-    group, stream: of `stream_and_groups`
+    group, stream: as `stream_and_groups` returns them
 
-    At both ends of the stream the ids tell the lag. Between them the server's number counts.
-    After entries were deleted or trimmed, it may have none, or one that cannot be true.
+    At either end of the stream the ids give the lag; in between, the server reports it. After
+    entries were deleted or trimmed, it may report none, or one that cannot be right.
     https://redis.io/docs/latest/commands/xinfo-groups/
     """
     if not stream["length"]:

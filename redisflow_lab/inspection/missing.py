@@ -1,4 +1,4 @@
-"""Says in a sentence that a stream or a group does not exist. Redis says "no such key"."""
+"""Explains that a stream or a group does not exist, where Redis says "no such key"."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +25,12 @@ class NoSuchGroupError(ResponseError):
 def explaining_missing(
     redis: Redis, stream: str, group: str | None = None, *, called: str | None = None
 ) -> Iterator[None]:
-    """Raise one of the errors above if a command fails because of what they say.
+    """Replace the error of a command that failed because the stream or group is missing.
 
     called: the name of the stream in the error (default: its key)
 
-    Looks at the server instead of at the text of the reply, which contains the names as well.
+    Raises NoSuchStreamError, NotAStreamError and NoSuchGroupError. Asks the server instead of
+    matching the text of the reply, which contains names as well.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Several answers of the server that belong together."""
+"""Reads several replies from one moment."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ from redis.exceptions import OutOfMemoryError
 
 
 def of_one_moment(redis: Redis, ask: Callable[[Pipeline], None]) -> list[Any]:
-    """The replies to several commands, with nothing of another client in between.
+    """Run several commands with none of another client in between; returns the replies.
 
-    ask: puts the commands into a pipeline
+    ask: adds the commands to a pipeline
     """
     try:
         return _replies(redis, ask, transaction=True)
     except OutOfMemoryError:
-        # A server that is full takes no MULTI. It still answers the commands of one packet
+        # A server out of memory refuses MULTI. It still answers the commands of one packet
         # one after the other.
         return _replies(redis, ask, transaction=False)
 

@@ -18,14 +18,14 @@ from redisflow_lab.inspection.moment import of_one_moment
 NEWEST = 24
 """How many entries of the stream a state lists: the newest."""
 MOST_PENDING = 1_000
-"""How many pending entries of a group a state lists: the oldest. And all among the newest."""
+"""How many pending entries of a group a state lists: the oldest, and all among the newest."""
 MOST_DEAD = 12
 """How many dead letters a state lists: the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A pending entry. The consumer's name is empty if it has no owner (XNACK, Redis 8.8)."""
+    """A pending entry. `consumer` is empty if it has no owner (XNACK, Redis 8.8)."""
 
     consumer: str
     deliveries: int
@@ -34,7 +34,7 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A consumer of a group. `idle_ms` is since it last asked for anything."""
+    """A consumer of a group. `idle_ms` is the time since it last asked for entries."""
 
     pending: int
     idle_ms: int = field(compare=False)
@@ -46,9 +46,9 @@ class Group:
 
     read:      id of the last entry that was delivered to it
     lag:       in entries; None if it is not known
-    pending:   how many entries are
-    owned:     these, by id, oldest first; if there are many, the oldest, and those among the
-               newest entries
+    pending:   number of pending entries
+    owned:     pending entries by id, oldest first; if there are many, the oldest, and those
+               among the newest entries
     consumers: by name
     """
 
@@ -60,22 +60,22 @@ class Group:
 
 
 NO_GROUP = Group("0-0", 0, 0, {}, {})
-"""A group that does not exist."""
+"""Stands for a group that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """A stream, its groups and its dead letters at one moment.
 
-    Two states are equal if nothing has changed but the idle times.
+    Two states are equal if they differ in idle times only.
 
-    length:  how many entries the stream holds
-    added:   how many were ever added to it
-    first:   id of the oldest; empty if there is none
-    entries: ids of the newest, oldest first
+    length:  number of entries in the stream
+    added:   number of entries ever added to it
+    first:   id of the oldest entry; empty if there is none
+    entries: ids of the newest entries, oldest first
     groups:  by name
-    dead:    how many dead letters there are
-    letters: for the newest of them, the id that the entry had in the stream; oldest first
+    dead:    number of dead letters
+    letters: ids that the newest dead letters had in the stream, oldest first
     """
 
     length: int
@@ -88,7 +88,7 @@ class State:
 
 
 class Reader:
-    """Reads the state of a stream again and again, all of a state at one moment.
+    """Reads the state of a stream repeatedly, each time from one moment.
 
     Entries are fetched only when they have changed, because they may be large.
     """
@@ -104,7 +104,7 @@ class Reader:
         self._ids: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def read(self) -> State:
-        """Ask the server.
+        """Read the state now.
 
         Raises NoSuchStreamError, NotAStreamError, or redis.RedisError if the server does not
         answer or refuses.
@@ -113,7 +113,7 @@ class Reader:
             return self._read()
         except (NoSuchStreamError, NotAStreamError):
             raise
-        except ResponseError:  # the stream or a group came, or went, between two questions
+        except ResponseError:  # the stream or a group was created or deleted in between
             self._groups = ()
             return self._read()
 
@@ -124,7 +124,7 @@ class Reader:
             return state
 
     def _try(self) -> State | None:
-        """The state; None if it has other groups or entries than were asked for."""
+        """The state; None if its groups or entries changed, so that it must be read again."""
         asked, many, fetch = self._groups, {*self._many}, self._changing
         newest = self._ids[0][0] if self._ids[0] else "-"
 
@@ -173,7 +173,7 @@ class Reader:
 
 
 def order(entry_id: str) -> tuple[int, int]:
-    """What entry ids are compared by."""
+    """The sort key of an entry id."""
     milliseconds, counter = entry_id.split("-")
     return int(milliseconds), int(counter)
 

@@ -1,10 +1,10 @@
-"""Makes one archive with which the course is installed and run without a network.
+"""Makes one archive from which the course is installed and run without a network.
 
     python -m tools.bundle build [--platform NAME ...] [--python VERSION ...]
     python -m tools.bundle build --here
 
-It holds what a clone of the last commit holds, the pinned wheels for each kind of laptop, and
-the handouts if there are any. Its Makefile installs from the folder `wheels`.
+The archive holds a clone of the last commit, the pinned wheels for each platform and Python,
+and the handouts if there are any. Its Makefile installs from the folder `wheels`.
 """
 
 import argparse

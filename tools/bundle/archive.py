@@ -1,4 +1,4 @@
-"""Packs the bundle: what a clone has, the wheels, the handouts, and how to begin."""
+"""Packs the bundle: the files of a clone, the wheels, the handouts, and instructions."""
 
 import io
 import subprocess
@@ -76,7 +76,7 @@ def write(
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the name and the rights of whoever made the bundle."""
+    """Remove the owner and the permissions of the machine that made the bundle."""
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     member.mode = 0o755 if member.isdir() else 0o644

@@ -49,5 +49,5 @@ def read_pins(text: str) -> list[Pin]:
 
 
 def pins_for(target: Target, release: str, pins: list[Pin]) -> list[Pin]:
-    """Those that are installed on such a laptop."""
+    """The pins that are installed on a target."""
     return [pin for pin in pins if target.needs(pin.requirement.marker, release)]

@@ -1,4 +1,4 @@
-"""The laptops that a bundle is for: what pip calls them, and what markers say there."""
+"""The platforms and Pythons that a bundle is for: their tags for pip, and their markers."""
 
 import platform
 import sys
@@ -23,7 +23,7 @@ PLATFORMS = {
     "macos-arm64": ["macosx_14_0_arm64"],
     "macos-x86_64": ["macosx_14_0_x86_64"],
 }
-"""A name for people and for `--platform`, and the tags that pip knows it by.
+"""For each name of `--platform`, the tags that pip knows it by.
 
 pip adds the tags of older versions of macOS by itself.
 """
@@ -33,7 +33,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of laptop: a platform, and a minor version of Python."""
+    """A platform, and a minor version of Python."""
 
     platform: str
     python: str
@@ -44,14 +44,14 @@ class Target:
 
     @property
     def releases(self) -> tuple[str, str]:
-        """The first release of this Python, and one that is newer than all: pins differ."""
+        """The first release of this Python, and one newer than all: markers may differ."""
         return f"{self.python}.0", f"{self.python}.99"
 
     def __str__(self) -> str:
         return f"{self.platform}, Python {self.python}"
 
     def needs(self, marker: Marker | None, release: str) -> bool:
-        """Whether a requirement with this marker is for this laptop. pip would ask its own."""
+        """Whether a marker holds on this target. pip evaluates it on its own machine."""
         system, machine = self.platform.split("-")
         return marker is None or marker.evaluate({
             "implementation_name": "cpython",

@@ -1,4 +1,4 @@
-"""Downloads wheels for laptops of other kinds than this one."""
+"""Downloads wheels for other platforms and Pythons than this one."""
 
 import re
 import subprocess
@@ -13,11 +13,11 @@ from tools.bundle.targets import Target
 
 
 class NoWheelError(Exception):
-    """Packages have no wheel for a kind of laptop. The text names all of them."""
+    """Packages have no wheel for a platform. The text names all of them."""
 
 
 class Wheels:
-    """Wheels in a folder. Those for every system are asked for once."""
+    """Wheels in a folder. Those for every platform are downloaded once."""
 
     def __init__(self, pins: list[Pin], folder: Path) -> None:
         self._pins = pins
@@ -25,7 +25,7 @@ class Wheels:
         self._for_all: dict[Pin, Path] = {}
 
     def download(self, target: Target) -> set[Path]:
-        """Download what is missing for such a laptop, and return all that it needs.
+        """Download the missing wheels for a target, and return all that it needs.
 
         Raises NoWheelError, and SubprocessError if pip fails in another way.
         """

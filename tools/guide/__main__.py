@@ -1,4 +1,4 @@
-"""Writes what is made from the chapters into the instructor's guide: python -m tools.guide"""
+"""Writes the generated parts of the instructor's guide: python -m tools.guide"""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ GUIDE = Path(__file__).parent.parent.parent / "docs" / "instructor.md"
 
 
 def updated(text: str) -> str:
-    """The text of the guide with the parts that are made."""
+    """The text of the guide with its generated parts."""
     for name, part in (
         ("minutes", minutes_table()), ("agendas", agendas()), ("chapter notes", chapters()),
         ("stages", stages()), ("questions", questions()),

@@ -17,7 +17,7 @@ class Item:
     """A part of a plan.
 
     what:     in words
-    minutes:  that it takes
+    minutes:  how long it takes
     is_break: whether people rest
     """
 
@@ -30,8 +30,8 @@ class Item:
 class Agenda:
     """One day, or part of one.
 
-    title: with the time that there is
-    limit: minutes that there are, breaks included
+    title: with the available time
+    limit: available minutes, breaks included
     items: one after the other
     """
 
@@ -48,12 +48,12 @@ class Agenda:
 
     @property
     def chapters(self) -> list[str]:
-        """The numbers of the chapters that are in it."""
+        """The numbers of its chapters."""
         return [item.what[:2] for item in self.items if item.what[:2].isdigit()]
 
     @property
     def minutes(self) -> int:
-        """All items together."""
+        """The minutes of all items."""
         return sum(item.minutes for item in self.items)
 
     def longest_sitting(self) -> int:

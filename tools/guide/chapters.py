@@ -1,4 +1,4 @@
-"""What an instructor needs to know of each chapter, as Markdown."""
+"""What an instructor needs to know about each chapter, as Markdown."""
 
 from collections.abc import Iterator
 

@@ -9,7 +9,7 @@ class Question:
 
     asks:     in one or two sentences
     answer:   for the instructor
-    chapters: numbers of those that one needs to know it
+    chapters: numbers of the chapters that teach it
     """
 
     asks: str

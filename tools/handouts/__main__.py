@@ -45,14 +45,14 @@ def questions(_: Path) -> Handout:
 
 
 def guide(_: Path) -> Handout:
-    """The instructor's guide, as it stands in docs/, with its contents on paper."""
+    """The instructor's guide from docs/, with a table of contents in print."""
     title, text = GUIDE.read_text().split("\n", 1)
     text = f"{title}\n\n```{{=typst}}\n#contents()\n```\n{text}"
     return Handout("instructor", "The instructor's guide", "instructor's guide", [(None, text)])
 
 
 def jobs(chosen: list[Chapter]) -> Iterator[Job]:
-    """Everything that is to be written: the longest first."""
+    """All handouts to write, the longest first."""
     for edition in EDITIONS:
         yield partial(chapters, "book", "RedisFlow Lab", edition, _with(edition, chosen))
     yield from (guide, sheet, questions)
@@ -64,7 +64,7 @@ def jobs(chosen: list[Chapter]) -> Iterator[Job]:
 
 
 def _with(edition: Edition, chosen: list[Chapter]) -> list[Chapter]:
-    """Those chapters of which this edition has something."""
+    """The chapters that this edition contains."""
     return [chapter for chapter in chosen if chapter.exercises or not edition.of_tasks]
 
 

@@ -1,4 +1,4 @@
-"""What a chapter consists of on paper: its cells, each with its part in the lesson."""
+"""The cells of a chapter for print, each with its part in the lesson."""
 
 import ast
 import base64
@@ -19,10 +19,10 @@ from redisflow_lab.lab.workshop.exercise import Exercise
 Calls = dict[str, tuple[Any, ...]]
 
 WRONG_ANSWERS = 3
-"""Wrong answers of an exercise."""
+"""The fewest wrong answers that an exercise has."""
 
 _NOT_SAID = "<IPython|○ "
-"""Outputs that say nothing on paper: of a live view, and of a task that nobody has begun."""
+"""How outputs begin that say nothing in print: a live view, and a task not yet begun."""
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 
@@ -33,7 +33,7 @@ class Part(Enum):
     PROSE = auto()
     """Text that every reader may see."""
     EXPLANATION = auto()
-    """Text that explains what came out: it stands below a reveal, or below a picture."""
+    """Text that explains a result: it stands below a reveal, or below a picture."""
     CODE = auto()
     """Code that is run as it is."""
     PREDICTION = auto()
@@ -41,9 +41,9 @@ class Part(Enum):
     TASK = auto()
     """An exercise is set."""
     TURN = auto()
-    """The empty cell in which it is solved."""
+    """The empty cell in which an exercise is solved."""
     CHECK = auto()
-    """It is checked."""
+    """An exercise is checked."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Cell:
     """One cell of a chapter.
 
     text:     Markdown or code
-    shown:    what it has shown, in order: texts, and pictures
+    shown:    its outputs, in order: texts, and pictures
     names:    of the predictions that it asks for or reveals
-    exercise: the one that is set, solved or checked here
+    exercise: the one that is set, solved or checked in it
     """
 
     part: Part
@@ -109,7 +109,7 @@ def cells_of(chapter: Chapter) -> list[Cell]:
             if len(exercise.wrong) < WRONG_ANSWERS:
                 raise ValueError(
                     f"the exercise {exercise.id} has {len(exercise.wrong)} wrong answers, and "
-                    f"needs {WRONG_ANSWERS}: without them nobody knows what its check is worth"
+                    f"needs {WRONG_ANSWERS} to show what its check rejects"
                 )
         shown = tuple(_shown(node, chapter))
         names = calls.get("predict") or calls.get("reveal", ())
@@ -121,7 +121,7 @@ def cells_of(chapter: Chapter) -> list[Cell]:
 
 
 def answers_of(cells: list[Cell]) -> dict[str, str]:
-    """What each prediction turned out to be, by its name."""
+    """The right answer to each prediction, by its name."""
     answers: dict[str, str] = {}
     for cell in cells:
         if cell.part is Part.CODE and cell.names:
@@ -167,9 +167,9 @@ def extra_of(cells: list[Cell]) -> set[str]:
 
 
 def _one_for_each(text: str, count: int) -> list[str]:
-    """A text that asks several questions, divided: each with what stands before the first.
+    """Split a text into `count` questions, each with the sentences before the first.
 
-    It is left whole for each if it does not have one question for each.
+    Returns the whole text `count` times if it does not have exactly `count` questions.
     """
     sentences = re.split(r"(?<=[.?!]) ", text)
     asks = [sentence for sentence in sentences if sentence.endswith("?")]
@@ -180,18 +180,18 @@ def _one_for_each(text: str, count: int) -> list[str]:
 
 
 def without_remark(text: str) -> str:
-    """An output as it is for a reader on paper, who has typed no prediction."""
+    """An output without "(no prediction)", which says nothing in print."""
     return re.sub(r" +\(no prediction\)$", "", text, flags=re.MULTILINE)
 
 
 def _begins_or_asks(nodes: list[NotebookNode], index: int) -> bool:
-    """Whether a text begins a section, or comes right before what the learner does."""
+    """Whether a text begins a section, or comes right before a prediction or exercise."""
     following = nodes[index + 1] if index + 1 < len(nodes) else None
     asks = following is not None and following.cell_type == "code" and (
         not {"predict", "exercise"}.isdisjoint(_calls(following.source))
     )  # fmt: skip
     text = nodes[index].source
-    # A list of definitions says how to read a picture, and not what is in it.
+    # A list of definitions says how to read a picture, not what is in it.
     return asks or text.startswith(("#", "**Your turn", "- **")) or "**Guess" in text
 
 
@@ -206,7 +206,7 @@ def _part(source: str, calls: Calls) -> Part:
 
 
 def _calls(source: str) -> Calls:
-    """The first arguments of all calls with a constant, in order, by the function's name."""
+    """The first arguments of all calls that are constants, in order, by function name."""
     calls: Calls = {}
     for node in ast.walk(ast.parse(source)):
         if (
@@ -226,8 +226,8 @@ def _shown(node: NotebookNode, chapter: Chapter) -> Iterator[str | Picture]:
             alt = output.metadata.get("image/png", {}).get("alt")
             if not alt:
                 raise ValueError(
-                    f"a picture of chapter {chapter.number} has no alt text, so nobody can "
-                    f"hear what it shows. It is shown by this cell:\n{node.source}"
+                    f"a picture of chapter {chapter.number} has no alt text for screen "
+                    f"readers. It is shown by this cell:\n{node.source}"
                 )
             yield Picture(base64.b64decode(data["image/png"]), alt)
             continue

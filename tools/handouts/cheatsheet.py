@@ -1,4 +1,4 @@
-"""Two pages of commands, made from the tables at the end of the chapters."""
+"""The cheat sheet: two pages of commands, from the tables at the end of the chapters."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ ALT = (
     "pending, with an owner and a count. There, XREADGROUP 0 counts one more, and XCLAIM or "
     "XAUTOCLAIM changes the owner and counts one more. XACK makes it acknowledged. At the "
     "limit, one transaction of XADD and XACK makes it a dead letter, and one of XADD and XDEL "
-    "redrives it: it is not delivered again."
+    "redrives it, so that it is not delivered yet."
 )
 
 

@@ -17,7 +17,7 @@ class Edition:
 
     name:     of its files
     says:     what it is, for the title
-    of_tasks: whether it has nothing but tasks, so that a chapter without one has none
+    of_tasks: whether it has only tasks, so that it leaves out chapters without any
     contents: makes the Markdown of a chapter; pictures are written into the folder
     """
 
@@ -28,7 +28,7 @@ class Edition:
 
 
 def learner(chapter: Chapter, _: Path) -> Iterator[str]:
-    """Text, code and questions, with room to write, and nothing that answers one."""
+    """Text, code and questions, with room to write, and no answers."""
     yield room(1, "Name")
     noted = False
     for cell in cells_of(chapter):
@@ -55,7 +55,7 @@ def learner(chapter: Chapter, _: Path) -> Iterator[str]:
 
 
 def answers(chapter: Chapter, folder: Path) -> Iterator[str]:
-    """The whole chapter: with outputs, answers, hints, solutions, and why they are so."""
+    """The whole chapter: with outputs, answers, hints, solutions, and explanations."""
     cells = cells_of(chapter)
     answer = answers_of(cells)
     for cell in cells:
@@ -104,7 +104,7 @@ EDITIONS = (
 
 
 def _without_title(text: str) -> str:
-    """The text of a cell, without title and minutes of the chapter: the layout writes them."""
+    """The text of a cell without the chapter's title and minutes: the layout writes them."""
     minutes = r" About \d+ minutes(, and \d+ more for what is called extra)?\.$"
     return re.sub(rf"\A# .*\n|{minutes}", "", text, flags=re.MULTILINE)
 
@@ -171,7 +171,7 @@ def _box(kind: str, text: str) -> str:
 
 
 def room(lines: int, label: str) -> str:
-    """Ruled lines to write on, below a label; there may be none."""
+    """Ruled lines to write on, below a label, which may be empty."""
     return f":::: {{.room lines={lines}}}\n{label}\n::::"
 
 
@@ -180,7 +180,7 @@ def _code_word(name: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text in which code is marked, by backquotes, and words, by stars, as Markdown."""
+    """Text as Markdown, in which only `code` and *words* keep their markup."""
     marked = re.split(r"(`[^`]*`|\*\w+\*)", text)
     marked[::2] = [re.sub(r"([\\*_{}\[\]<>#|~^])", r"\\\1", plain) for plain in marked[::2]]
     return "".join(marked)

@@ -1,4 +1,4 @@
-"""Markdown to HTML and PDF, by pandoc and typst: both are wheels, so nothing else is needed."""
+"""Renders Markdown as HTML and PDF, with pandoc and typst, which are installed as wheels."""
 
 import json
 import subprocess
@@ -22,10 +22,10 @@ class Handout:
     name:     of its files
     title:    in the document's properties, and on the first page of a book
     edition:  in words, for the top of each page
-    chapters: each with its Markdown; None stands for a document that is no chapter
-    suffix:   of the names of chapters in the same edition, to which its links lead
+    chapters: each with its Markdown; None stands for a document that is not a chapter
+    suffix:   of the file names of the chapters to which its links lead, in the same edition
     is_dense: a sheet in three columns, in small print
-    of_tasks: it has only the tasks of each chapter, so that their minutes are told
+    of_tasks: it has only the tasks of each chapter, so it gives the minutes for these
     """
 
     name: str
@@ -42,7 +42,7 @@ class Handout:
 
 
 def write_html(handout: Handout, folder: Path, pictures: Path) -> None:
-    """One file, with its style and its pictures in it.
+    """Write one file, with its style and its pictures embedded.
 
     pictures: folder that holds them
     """
@@ -58,7 +58,7 @@ def write_html(handout: Handout, folder: Path, pictures: Path) -> None:
 
 
 def write_pdf(handout: Handout, folder: Path, pictures: Path) -> None:
-    """A tagged PDF (PDF/UA-1) with an outline. typst refuses it if a picture has no alt text.
+    """Write a tagged PDF (PDF/UA-1) with an outline. typst refuses pictures without alt text.
 
     pictures: folder that holds them, and in which typst works
     """
@@ -88,7 +88,7 @@ def _pandoc(handout: Handout, text: str, to: str, *options: str) -> str:
 
 
 def _minutes(handout: Handout, chapter: Chapter) -> tuple[int, str]:
-    """Of what is printed, and the same in words."""
+    """The minutes for what is printed, as a number and in words."""
     if not handout.of_tasks:
         return chapter.minutes, chapter.duration
     extra = sum(task.minutes for task in chapter.exercises if task.extra)

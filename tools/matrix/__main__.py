@@ -3,8 +3,8 @@
     python -m tools.matrix [--after-test]
 
 Prints one table: server, Python, packages, tests, chapters, seconds. A row that this machine
-cannot run is listed with what it would need, and counts neither way. With --after-test it
-leaves out the row that `make test` has just run.
+cannot run is listed with what it would need, and counts neither as passed nor as failed.
+--after-test leaves out the row that `make test` has just run.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def line(result: Result) -> tuple[str, ...]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.matrix")
-    parser.add_argument("--after-test", action="store_true", help="but for make test's row")
+    parser.add_argument("--after-test", action="store_true", help="leave out make test's row")
     after_test = parser.parse_args().after_test
     rows = [row for row in all_rows() if not (row.whole and after_test)]
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Environments for other Pythons and other versions of the packages, made by uv."""
+"""Makes environments for other Pythons and other versions of the packages, with uv."""
 
 import subprocess
 import sys

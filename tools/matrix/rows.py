@@ -49,7 +49,7 @@ class Row:
 
 
 def all_rows() -> list[Row]:
-    """Every row, also those that this machine cannot run; the simplest first."""
+    """Every row, including those that this machine cannot run; the simplest first."""
     found = [Path(path).parent for path in [shutil.which("redis-server")] if path]
     fetched = sorted(path.parent for path in ROOT.glob("build/redis*/redis-server"))
     return [

@@ -33,11 +33,11 @@ class Count:
 
 @dataclass
 class Result:
-    """What came of a row.
+    """The outcome of a row.
 
     server:  the name the lab gives it, or how the row would have got one
-    problem: why the row was not run to its end, if it was not
-    missing: what this machine needs to run the row, if it cannot
+    problem: why the row was not run to its end; empty if it was
+    missing: what this machine needs to run the row; empty if it can
     """
 
     row: Row
@@ -73,7 +73,7 @@ def run(row: Row, number: int) -> Result:
             result.chapters = chapters_of(report_of(python, environment, report, *chapters))
     except MissingError as error:
         result.missing = str(error)
-    except Exception as error:  # the other rows run all the same
+    except Exception as error:  # the other rows still run
         result.problem = f"{type(error).__name__}: {error}"
     result.seconds = time.monotonic() - began
     return result

@@ -1,4 +1,4 @@
-"""A server that others use too: their keys of every type, and a user limited to our prefix."""
+"""A server with other people's keys of every type, and a user limited to our prefix."""
 
 import secrets
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ class KeysChangedError(Exception):
 
 @contextmanager
 def shared_server(binary: Path) -> Iterator[str]:
-    """Start such a server from this binary, and yield its URL.
+    """Start a shared server from this binary, and yield its URL.
 
     Raises KeysChangedError at the end if the keys differ from those at the beginning.
     """
@@ -37,7 +37,7 @@ def shared_server(binary: Path) -> Iterator[str]:
 
 
 def compare(redis: Redis, before: dict[bytes, tuple[bytes | None, bool]]) -> None:
-    """Raise KeysChangedError unless the keys are as `before`, or become so in time."""
+    """Raise KeysChangedError unless the keys are as `before`, or soon become so."""
     try:
         wait_until(lambda: all_keys(redis) == before, "its keys are as before")
     except TimeoutError:

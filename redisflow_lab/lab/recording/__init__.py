@@ -1,1 +1,1 @@
-"""What a stream went through: states that the server reported, and what happened between."""
+"""Recordings of a stream: the states that the server reported, and what happened between."""

@@ -1,4 +1,4 @@
-"""Commands that change a stream, in words."""
+"""Describes commands that change a stream, for captions and events."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +11,25 @@ _CHANGE = {
     "XACKDEL", "XDELEX", "XNACK", "DEL", "RENAME",
 }  # fmt: skip
 _MOST = 20
-"""How many characters of a part of a command are shown."""
+"""The most characters that are shown of each part of a command."""
 
 
 def changes(command: Sequence[Any], stream: str) -> bool:
-    """Whether a command may change a stream or what its groups know."""
+    """Whether a command may change a stream or the state of its groups."""
     name = _text(command[0]).split()[0].upper()
     return name in _CHANGE and stream in map(_text, command)
 
 
 def in_words(command: Sequence[Any], reply: Any) -> str:
-    """The command as one would type it, and what the server answered."""
+    """The command as typed in redis-cli, and a summary of the reply."""
     parts = [printable(without_prefix(_text(part)), _MOST) for part in command]
-    if parts[0].upper() == "XADD":  # what a message holds is not told
+    if parts[0].upper() == "XADD":  # the content of a message is not shown
         parts = [*parts[: _first_field(parts)], "..."]
     return f"{' '.join(parts)} → {_answer(reply)}"
 
 
 def _first_field(parts: Sequence[str]) -> int:
-    """Where the fields of XADD begin: after the id, which follows the options."""
+    """The position of the first field of XADD, right after the id."""
     for position, part in enumerate(parts[2:], start=2):
         if part == "*" or (part.replace("-", "").rstrip("*").isdigit() and "-" in part):
             return position + 1

@@ -1,4 +1,4 @@
-"""How moments are written to a file: each as what has changed since the one before."""
+"""Converts moments to JSON and back; each is stored as its changes since the one before."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -8,13 +8,13 @@ from redisflow_lab.inspection.state import Consumer, Group, Owned, State, order
 from redisflow_lab.lab.recording.moment import Moment
 
 TOLERANCE_MS = 5
-"""An idle time grows with the time, and is written again if it is off by more than this."""
+"""A time of last activity is written again only if it has moved by more than this."""
 
 Plain = dict[str, Any]
 
 
 def to_plain(moments: Sequence[Moment]) -> Iterator[Plain]:
-    """Moments as JSON takes them."""
+    """Moments as values that JSON can store."""
     before: Plain = {}
     for moment in moments:
         changes = None
@@ -25,7 +25,7 @@ def to_plain(moments: Sequence[Moment]) -> Iterator[Plain]:
 
 
 def from_plain(stored: Sequence[Plain]) -> Iterator[Moment]:
-    """The moments that `to_plain` has written; idle times are right to 5 ms."""
+    """The moments that `to_plain` converted; idle times are accurate to 5 ms."""
     before: Plain = {}
     for moment in stored:
         t_s, changes, trouble = moment["t_s"], moment["changes"], moment["trouble"]
@@ -35,9 +35,9 @@ def from_plain(stored: Sequence[Plain]) -> Iterator[Moment]:
 
 
 def _plain(state: State, t_s: float, before: Plain) -> Plain:
-    """With the time at which it was last active in place of how long each has been idle."""
+    """A state as plain values, with times of last activity in place of idle times."""
     plain = asdict(state)
-    plain["entries"] = dict.fromkeys(state.entries, 1)  # of which each comes and goes alone
+    plain["entries"] = dict.fromkeys(state.entries, 1)  # so that changes name each entry
     plain["letters"] = [*state.letters]
     for name, group in plain["groups"].items():
         was = before.get("groups", {}).get(name, {})
@@ -50,7 +50,7 @@ def _plain(state: State, t_s: float, before: Plain) -> Plain:
 
 
 def _changes(was: Plain, now: Plain) -> list[Any]:
-    """[what is new or different, names of what is gone]; so for each dict in it, too."""
+    """[new and changed values, names of removed ones], recursively for each dict."""
     different = {
         name: _changes(was.get(name, {}), value) if isinstance(value, dict) else value
         for name, value in now.items()

@@ -1,4 +1,4 @@
-"""What a recording consists of: what the server said at a moment, and what happened."""
+"""The parts of a recording: the stream at each moment, and what happened in between."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from redisflow_lab.inspection.state import State
 
 NO_STREAM = "this stream does not exist"
-"""The trouble of a moment at which there was no stream."""
+"""`Moment.trouble` if the stream did not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """A command of the notebook, or something that happened to a consumer or the server.
+    """A command of the notebook, or an event of a consumer, a process or the server.
 
     t_s:      seconds since the recording began
-    kind:     an `events.Kind`; or "command"; "started", "ended", "died" of a process; "down",
-              "up" of the server
-    text:     in words
-    group:    whose consumer it was; empty if it was none, or is not known
-    consumer: its name, or that of a process
-    entry_id: of the entry, for an `events.Kind`
+    kind:     an `events.Kind`, or "command"; of a process "started", "ended" or "died"; of the
+              server "down" or "up"
+    text:     what happened, in words
+    group:    of the consumer; empty if no consumer is involved, or its group is not known
+    consumer: name of the consumer or process; empty if none is involved
+    entry_id: of the entry; only for an `events.Kind`
     """
 
     t_s: float
@@ -32,11 +32,11 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the server answered at a moment.
+    """The state of a stream at one moment, as the server reported it.
 
     t_s:     seconds since the recording began
     state:   None if it could not be read
-    trouble: why not, in words
+    trouble: why it could not be read, in words
     """
 
     t_s: float
@@ -45,9 +45,9 @@ class Moment:
 
 
 def deleted_since(moments: Iterable[Moment]) -> Iterator[bool]:
-    """For each moment: whether the stream was deleted since the one before.
+    """For each moment, whether the stream was deleted since the one before.
 
-    The entries of a new stream are other ones, also if they have the same ids.
+    A new stream has new entries, even if their ids are the same.
     """
     added = 0
     for moment in moments:

@@ -1,4 +1,4 @@
-"""Records what happens to a stream, while it happens."""
+"""Samples the state of a stream in the background, and records what happens to it."""
 
 import time
 from collections import deque
@@ -18,17 +18,17 @@ from redisflow_lab.lab.recording.moment import NO_STREAM, Happening, Moment
 from redisflow_lab.lab.recording.recording import Recording
 
 SAMPLE_S = 0.02
-"""The server is asked so often, and at once when a worker reports something."""
+"""Interval between samples. An event of a worker triggers one at once."""
 PAUSE_S = 0.005
-"""Between two questions, so that a fast worker does not make the server answer these alone."""
+"""Shortest pause between samples, so that a fast worker does not cause a flood of them."""
 MOST = 10_000
-"""How many moments and happenings are kept: the newest."""
+"""How many moments, and how many happenings, are kept: the newest."""
 
 
 class Recorder:
-    """Asks the server for the state of a stream again and again, until it is closed.
+    """Samples the state of a stream until it is closed.
 
-    redis:  a client of its own
+    redis:  a client that nothing else uses
     stream: the key
     """
 
@@ -39,12 +39,12 @@ class Recorder:
         self._happenings: deque[Happening | Event] = deque(maxlen=MOST)
         self._taken = 0
         self.newest = Moment(0.0, None)
-        """What the server said last, whether or not it was kept."""
-        self._latest = 0.0  # when the newest happening was
-        self._down = False  # the server, when it was asked last
+        """The last sample, whether or not it was kept."""
+        self._latest = 0.0  # time of the newest happening
+        self._down = False  # whether the server was down at the last sample
         self._began = time.monotonic()
         self._lock = Lock()  # held while what is kept is changed or copied
-        self._asking = Lock()  # held while the server is asked
+        self._asking = Lock()  # held while the server is sampled
         self._over, self._wake = Signal(), Signal()
         self.ask()
         # A thread that held this object would keep it alive forever.
@@ -54,7 +54,7 @@ class Recorder:
 
     @property
     def recording(self) -> Recording:
-        """What was recorded so far, this moment included."""
+        """The recording so far, with a sample of this moment."""
         self.ask()
         with self._lock:
             moments, happenings, taken = [*self._moments], [*self._happenings], self._taken
@@ -70,21 +70,21 @@ class Recorder:
         )
 
     def happened(self, kind: str, text: str, *, group: str = "", consumer: str = "") -> None:
-        """Take down what has happened now, and what the server says of it."""
+        """Record that something happened now, and sample the server."""
         now = self._now()
         self._add(Happening(now, kind, text, group, consumer), now)
         self.ask()
 
     def reported(self, event: Event) -> None:
-        """Take down an event of a worker. The server is asked soon, by another thread.
+        """Record an event of a worker. The background thread samples the server soon.
 
-        A busy worker reports ten thousands a second: what it means is found out later.
+        A busy worker reports tens of thousands a second, so they are put in words later.
         """
         self._add(event, event.at - self._began)
         self._wake.set()
 
     def ask(self) -> None:
-        """Ask the server now."""
+        """Sample the server now."""
         with self._asking:
             asked = self._now()
             try:
@@ -99,7 +99,7 @@ class Recorder:
             self._keep(self.newest)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop sampling, and close the client."""
         self._over.set()
         self._wake.set()
         self._thread.join()

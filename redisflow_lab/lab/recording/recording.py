@@ -1,4 +1,4 @@
-"""A recording: states of a stream in the order of time, and what happened between them."""
+"""A recording: the states of a stream over time, and what happened between them."""
 
 import json
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ FORMAT, VERSION = "redisflow-lab recording", 1
 
 
 class RecordingError(ValueError):
-    """A file is no recording, or one of another version."""
+    """A file is not a recording, is damaged, or has another version."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a stream went through. Made by `Lab.record`, or by `load` from a file.
+    """The states of a stream over time. Made by `Lab.record`, or by `load` from a file.
 
     stream:     its name, without a prefix
-    moments:    in the order of time; each differs from the one before, or something happened
+    moments:    in order of time; each differs from the one before, or something happened
                 between the two
-    happenings: in the order of time
+    happenings: in order of time
     left_out:   how many older moments were not kept
     """
 
@@ -57,9 +57,9 @@ class Recording:
         return pd.DataFrame(rows, columns=columns).astype({"lag": "Int64"})
 
     def save(self, path: str | Path) -> None:
-        """Write it to a JSON file, each moment as what has changed since the one before.
+        """Write the recording to a JSON file.
 
-        Idle times are kept to 5 ms.
+        A moment is stored as its changes since the one before; idle times are accurate to 5 ms.
         """
         content = {
             "format": FORMAT,
@@ -73,18 +73,19 @@ class Recording:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file that `save` has written.
+        """Read a recording that `save` wrote.
 
-        Raises RecordingError if it is none, is not complete, or has another version.
+        Raises RecordingError if the file is not a recording, is damaged, or has another
+        version.
         """
         try:
             content = json.loads(Path(path).read_text())
         except ValueError as error:
             raise RecordingError(
-                f"{path} is no complete recording: {error}. Was it cut off when it was copied?"
+                f"{path} is no complete recording: {error}. If it was cut off, copy it again"
             ) from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise RecordingError(f"{path} is JSON, and no recording of RedisFlow Lab")
+            raise RecordingError(f"{path} is JSON, but no recording of RedisFlow Lab")
         if content["version"] != VERSION:
             raise RecordingError(
                 f"{path} is a recording of version {content['version']}; this is RedisFlow Lab "

@@ -1,4 +1,4 @@
-"""A client that tells which commands it has sent, and what the server answered."""
+"""A Redis client that reports each command that it sends, with the reply."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,11 +7,11 @@ from redis import Redis
 from redis.client import Pipeline
 
 Tell = Callable[[tuple[Any, ...], Any], None]
-"""Called after a command, with its parts and the reply."""
+"""Called after each command, with its arguments and the reply."""
 
 
 class TellingRedis(Redis):
-    """A client that does what any other does, and calls `tell` after each command."""
+    """A Redis client that calls `tell` after each command."""
 
     tell: Tell
 
@@ -29,7 +29,7 @@ class TellingRedis(Redis):
 
 
 def tell_of(redis: Redis, tell: Tell) -> Redis:
-    """A client with the connections of this one, which must not be used again."""
+    """A `TellingRedis` on the connections of this client, which must not be used again."""
     redis.auto_close_connection_pool = False
     client = cast(TellingRedis, TellingRedis.from_pool(redis.connection_pool))
     client.tell = tell

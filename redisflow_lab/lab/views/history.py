@@ -1,4 +1,4 @@
-"""Lag and pending entries over time, below the picture of a stream: in entries, in seconds."""
+"""Plots of lag and pending entries over time, in entries and in seconds."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,16 @@ from redisflow_lab.lab.views.shapes import Frame, Path, Text
 HEIGHT = 214.0
 _LEFT, _RIGHT = 128.0, 870.0
 _ENTRIES, _SECONDS = (34.0, 84.0), (140.0, 44.0)
-"""Where each panel begins, and how high it is."""
+"""Top and height of each panel, in px."""
 _MARKED = {"died": "✖", "started": "▶", "ended": "■", "down": "✖", "up": "▶"}
 _ROOM, _LABEL = 74.0, 10
-"""A label of a mark has so much room, in px, and so many characters."""
+"""The room for the label of a mark, in px, and its longest text, in characters."""
 
 
 class History:
-    """What was measured of one group in a recording.
+    """The plots of one group's lag and pending entries in a recording.
 
-    top: where it stands in the picture
+    top: upper edge in the picture, in px
     """
 
     def __init__(self, recording: Recording, group: str, top: float) -> None:
@@ -37,7 +37,7 @@ class History:
         self._still = self._draw()
 
     def frame(self, number: int) -> Frame:
-        """The plots, with a line at a moment."""
+        """The plots, with a line at the moment of this number."""
         x = self._x(self._recording.moments[number].t_s)
         top = self._top + _ENTRIES[0] - 4
         down = self._top + _SECONDS[0] + _SECONDS[1]
@@ -82,7 +82,7 @@ class History:
         }  # fmt: skip
 
     def _marks(self) -> Frame:
-        """Starts and ends of processes and of the server, as far as there is room."""
+        """Marks for starts and ends of processes and the server, labelled if there is room."""
         frame: Frame = {}
         free = [_LEFT - _ROOM, _LEFT - _ROOM]  # where the last label of each row is
         top, down = self._top + _ENTRIES[0], self._top + _ENTRIES[0] + _ENTRIES[1]
@@ -106,7 +106,7 @@ class History:
         return frame
 
     def _counts(self, what: str) -> Iterator[list[tuple[float, float]]]:
-        """Lines in steps, interrupted where nothing is known: x in px, and the value."""
+        """Step lines, interrupted where the value is not known: x in px, and the value."""
         line: list[tuple[float, float]] = []
         for moment in self._recording.moments:
             group = moment.state.groups.get(self._group) if moment.state is not None else None
@@ -153,7 +153,7 @@ def _short(name: str) -> str:
 
 
 def pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
-    """For each moment: since when the oldest pending entry is pending; None without any."""
+    """For each moment, since when the oldest pending entry is pending; None if none is."""
     since: dict[str, float] = {}
     before: dict[str, Owned] = {}
     for moment in moments:
@@ -165,7 +165,7 @@ def pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None
 
 
 def undelivered_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
-    """For each moment: since when the oldest entry that was not delivered is there."""
+    """For each moment, since when the oldest undelivered entry waits; None if none does."""
     ids: list[str] = []
     since: dict[str, float] = {}
     for moment, began_anew in zip(moments, deleted_since(moments), strict=True):
@@ -179,7 +179,7 @@ def undelivered_since(moments: Sequence[Moment], name: str) -> Iterator[float | 
 
 
 def _oldest_undelivered(ids: Sequence[str], state: State | None, group: Group) -> str | None:
-    """Of these ids, which the stream has or had, in their order."""
+    """The first of these ids that is in the stream and has not been delivered to the group."""
     if state is None or not state.entries or group.lag == 0:
         return None
     listed, since = {*state.entries}, order(state.entries[0])

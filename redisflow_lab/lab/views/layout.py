@@ -1,8 +1,8 @@
-"""Where everything stands in the picture of a stream: one layout, however it is drawn.
+"""The layout of the picture of a stream, the same for matplotlib and the browser.
 
 From the top: the group's cursor, the entries from left to right, one row for each consumer with
-what it owns, the dead letters, and lag and pending over time. The layout of a recording never
-moves: room is kept for each consumer that comes later.
+the entries it owns, and the dead letters. The layout of a recording never moves: it has room
+for every consumer from the start.
 """
 
 from redisflow_lab._internal.printable import printable
@@ -27,11 +27,11 @@ _LOOKS = {
 
 
 class Layout:
-    """The picture of a recording, as one of the groups sees the stream.
+    """The layout of a recording, as one of the groups sees the stream.
 
     recording: of at least one moment
-    group:     which one
-    rows:      keep room for at least so many consumers
+    group:     whose view is drawn
+    rows:      keep room for at least this many consumers
     """
 
     def __init__(self, recording: Recording, group: str, *, rows: int = 1) -> None:
@@ -46,7 +46,8 @@ class Layout:
         """The shapes at a moment.
 
         number: of the moment, from 0
-        since:  an arc shows what has another owner than at this moment; the one before
+        since:  an earlier moment; arcs show which entries changed owner since. None for the
+                one before
         """
         recording, seen = self.story.recording, self.story.seen[number]
         frame: Frame = {}
@@ -65,7 +66,7 @@ class Layout:
         return frame
 
     def legend(self, number: int) -> str:
-        """What the entries that are drawn at a moment look like, in words."""
+        """What the styles of the entries at a moment mean, in words."""
         frame = self.frame(number)
         styles = {shape.style for name, shape in frame.items() if name.startswith("entry ")}
         return "   ".join(said for style, said in _LOOKS.items() if style in styles)
@@ -160,7 +161,7 @@ class Layout:
         }  # fmt: skip
 
     def _arcs(self, seen: Seen, since: int) -> Frame:
-        """What has another owner than at a moment before: from the one row to the other."""
+        """Arcs from the old owner to the new one, for entries that changed owner."""
         earlier = self.story.seen[since] if since >= 0 else None
         if earlier is None:
             return {}
@@ -200,7 +201,7 @@ class Layout:
 
 
 def _plate(x: float, y: float, label: str) -> Rect:
-    """White behind a text that stands on a hatch."""
+    """A white background for text on a hatch."""
     width = 8 + 6.2 * len(label)
     return Rect("plate", x - width / 2, y - 8, width, 16)
 

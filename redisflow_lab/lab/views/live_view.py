@@ -1,4 +1,4 @@
-"""A view of a running stream with buttons: one can steer what one sees."""
+"""A live view of a stream, with buttons that act on it."""
 
 import base64
 from collections import deque
@@ -20,7 +20,7 @@ from redisflow_lab.lab.views.still import Panel, draw_still
 
 DRAW_S = 0.08
 STILL_S = 0.5
-"""Without the widget, a picture takes its place, which is drawn so often."""
+"""Interval between the pictures that replace the widget where it is not available."""
 _MOMENTS = 300
 """How many moments the plots show."""
 _ROWS = 3
@@ -41,7 +41,7 @@ class LiveView:
             self._widget.on_msg(self._pressed)
         self._handle: DisplayHandle | None = None
         self.drawn = 0
-        self._drawing = Lock()  # a button draws, too
+        self._drawing = Lock()  # pressing a button draws, too
         self._draw()
         self._thread = Thread(target=self._keep_drawing, daemon=True)
 
@@ -60,7 +60,7 @@ class LiveView:
         return draw_still([panel], WIDTH, alt)
 
     def close(self) -> None:
-        """Draw no more; what is shown stays."""
+        """Stop drawing; the last picture stays."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -72,7 +72,7 @@ class LiveView:
         else:
             shown: Any = self._widget._repr_mimebundle_()
             data = dict(shown[0] if isinstance(shown, tuple) else shown)
-            # For whoever cannot show the widget: GitHub, paper, a notebook without a kernel.
+            # Where the widget cannot be shown: GitHub, print, a notebook without a kernel.
             data["text/plain"] = picture.alt
             data["image/png"] = base64.b64encode(picture.png).decode()
             display(data, metadata={"image/png": {"alt": picture.alt}}, raw=True)
@@ -80,7 +80,7 @@ class LiveView:
             self._thread.start()
 
     def _layout(self) -> Layout:
-        """Of the last moments that were kept, and of now, which comes last."""
+        """The layout of the last moments that were kept, with the newest sample last."""
         recording = self._recorder.recording
         kept = [*deque(recording.moments, maxlen=_MOMENTS)]
         moments = [*([kept[0]] * (2 - len(kept))), *kept, self._recorder.newest]
@@ -98,7 +98,7 @@ class LiveView:
         layout = self._layout()
         now = len(layout.story.recording.moments) - 1
         history = History(layout.story.recording, self._group, layout.height)
-        # What happened last stays to be seen: it came between the last two that were kept.
+        # The last change stays visible: it is between the last two moments that were kept.
         frame = layout.frame(now, since=now - 2) | history.frame(now)
         with self._widget.hold_sync():
             self._widget.frame = packed(frame)
@@ -117,7 +117,7 @@ class LiveView:
                 if self._handle is not None:
                     self._handle.update(self.picture)
                 self._draw()
-        except ReferenceError:  # the lab is gone, without having been closed
+        except ReferenceError:  # the lab was garbage-collected without being closed
             self._recorder.close()
 
     def _pressed(self, _: object, content: dict[str, Any], __: object) -> None:

@@ -1,4 +1,4 @@
-"""The browser's part of the live view, as a widget. Needs anywidget."""
+"""The live view's part in the browser, as a widget. Needs anywidget."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ class LiveWidget(anywidget.AnyWidget):
     height:  of the picture, in px
     caption: what happened last
     words:   the picture in words
-    buttons: each with its id, its text, and the call it stands for
-    told:    lines: what was called, and what came of it
+    buttons: each with its id, its text, and the call that it makes
+    told:    the calls so far, each with its result
     """
 
     _esm = read("picture.js").replace("export class", "class") + read("live.js").replace(

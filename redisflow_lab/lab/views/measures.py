@@ -13,7 +13,7 @@ from redisflow_lab.lab.views.tables import EVERY_ENTRY
 
 
 def measure(redis: Redis, stream: str, group: str) -> dict[str, Any]:
-    """Length, last delivered id, lag, pending and deliveries of pending, all of one moment.
+    """Length, last delivered id, lag, pending and deliveries of pending, from one moment.
 
     Raises NoSuchStreamError and NoSuchGroupError.
     """

@@ -1,4 +1,4 @@
-"""A picture: what a notebook shows of a figure, and what is read where it cannot be seen."""
+"""A figure for a notebook: a PNG with alt text."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""The commands that prove a picture, and what the server answered."""
+"""The redis-cli commands that prove a picture, with their answers."""
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.lab.recording.moment import Moment
@@ -7,7 +7,7 @@ _ROWS = 8
 
 
 def prove(stream: str, group: str, moment: Moment) -> list[str]:
-    """Lines of text: what one types into redis-cli, and the numbers of the answer."""
+    """Lines of text: commands as typed in redis-cli, each with the numbers of its answer."""
     key, name = printable(stream, 40), printable(group, 40)
     state = moment.state
     if state is None:

@@ -1,4 +1,4 @@
-"""A replay: one HTML page in which a recording is played, step by step. It needs no network."""
+"""A replay: one HTML page that plays a recording step by step, without a network."""
 
 import json
 from html import escape
@@ -15,14 +15,14 @@ from redisflow_lab.lab.views.proof import prove
 from redisflow_lab.lab.views.shapes import Frame
 
 MOST_STEPS = 1_000
-"""A recording of more moments is shown in so many steps."""
+"""The most steps of a replay. Of a longer recording, evenly spaced moments are shown."""
 
 
 class Replay:
-    """What a recording looks like in a browser.
+    """A recording as an HTML page.
 
     recording: of at least one moment
-    group:     the one whose view of the stream is drawn
+    group:     whose view of the stream is drawn
     """
 
     def __init__(self, recording: Recording, group: str) -> None:
@@ -46,13 +46,13 @@ class Replay:
             width=WIDTH,
             height=self.height,
             notice=f'<p id="notice">{escape(said)}</p>' if (said := self._notice()) else "",
-            # Nothing in a JSON string can end the element, or begin a comment.
+            # Escaped, so that no string can end the <script> element or begin a comment.
             data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
             script=script,
         )
 
     def save(self, path: str | File) -> None:
-        """Write the page to a file of its own."""
+        """Write the page to a file."""
         File(path).write_text(self.html)
 
     def _notice(self) -> str:
@@ -65,7 +65,7 @@ class Replay:
         return said.strip()
 
     def _chosen(self) -> list[int]:
-        """The moments that are shown: evenly, the first and the last among them."""
+        """The numbers of the moments that are shown: evenly spaced, first and last included."""
         moments = len(self._recording.moments)
         steps = min(moments, MOST_STEPS)
         if steps == 1:
@@ -97,7 +97,7 @@ class Replay:
 
 
 def frame_element(page: str, height: float) -> str:
-    """An <iframe> that holds a page, for a notebook: its styles and scripts stay inside."""
+    """An <iframe> for a notebook, so that the page's styles and scripts stay inside it."""
     return (
         f'<iframe title="Replay" width="100%" height="{height:.0f}" style="border:0" '
         f'srcdoc="{escape(page)}"></iframe>'

@@ -1,4 +1,4 @@
-"""What a notebook shows of a recording: a page that plays it, and a picture that stays."""
+"""The output of a recording in a notebook: a page that plays it, and a still picture."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,11 @@ from redisflow_lab.lab.views.replay import Replay, frame_element
 from redisflow_lab.lab.views.storyboard import storyboard
 
 _CONTROLS = 360.0
-"""Room for what is above and below the picture of a replay, in px."""
+"""Height of everything above and below the picture of a replay, in px."""
 
 
 class ReplayOutput:
-    """The output of `Lab.replay`: two, because GitHub and paper show the picture only."""
+    """The output of `Lab.replay`: a page, and a picture for GitHub and print."""
 
     def __init__(self, recording: Recording, group: str) -> None:
         self._replay = Replay(recording, group)
@@ -30,7 +30,7 @@ class ReplayOutput:
         return storyboard(self._recording, self._group)
 
     def save(self, path: str | Path) -> None:
-        """Write the page to a file of its own, which needs nothing else."""
+        """Write the page to a self-contained HTML file."""
         self._replay.save(path)
 
     def _ipython_display_(self) -> None:

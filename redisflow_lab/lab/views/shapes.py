@@ -1,4 +1,4 @@
-"""What a drawing is made of, for whoever draws it: matplotlib, or a browser."""
+"""The shapes that matplotlib and the browser draw."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How the shapes of a class look. A fill of "hatch" is white with orange lines.
+    """How the shapes of one style look. A fill of "hatch" is white with orange lines.
 
-    dashes: lengths of a line and of the gap after it, in px
+    dashes: lengths of a dash and of the gap after it, in px
     size:   of a text, in px
     """
 
@@ -61,7 +61,7 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A line of text, its middle at `y`. anchor: "start", "middle" or "end" is at `x`."""
+    """A line of text, its middle at `y` and its `anchor` ("start", "middle", "end") at `x`."""
 
     style: str
     x: float
@@ -72,7 +72,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A line through points, in px. `curved`: three points, a curve drawn to the second."""
+    """A line through points, in px. `curved`: a curve; the second of three is its control."""
 
     style: str
     points: tuple[tuple[float, float], ...]
@@ -81,5 +81,5 @@ class Path:
 
 Shape = Rect | Text | Path
 Frame = dict[str, Shape]
-"""The shapes of a picture by a name that stays, so that a browser can move them. Those that
-come later cover those before."""
+"""The shapes of a picture by name. A shape keeps its name, so that a browser can move it; later
+shapes cover earlier ones."""

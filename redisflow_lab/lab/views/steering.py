@@ -1,4 +1,4 @@
-"""The buttons of the live view: each makes a call that a cell could make as well."""
+"""The buttons of the live view: each makes a call that a cell could also make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 NAMES = ["alice", "bob", "carol", "dave", "erin", "frank"]
 BOOKS = ["Dune", "Emma", "Ulysses", "Beloved", "Persuasion"]
 MIN_IDLE_MS = 60_000
-"""What has been idle for so long is claimed."""
+"""Entries that have been idle for this long are claimed."""
 _MOST_TOLD = 50
 
 
 def handle_slowly(delivery: Delivery) -> None:
-    """A handler that needs a second for each message, so that one can look."""
+    """A handler that takes a second for each message, so that it can be seen pending."""
     Event().wait(1.0)
 
 
 @dataclass(frozen=True)
 class Button:
-    """id and text of a button, the call that it stands for, and what does it."""
+    """A button: its text, the call that it shows, and the function that makes the call."""
 
     id: str
     text: str
@@ -39,9 +39,9 @@ class Button:
 
 
 class Steering:
-    """What one can do to a stream and its group by pressing buttons.
+    """The buttons for a stream and a group.
 
-    told: what was called, and what came of it
+    told: the newest calls, each with its result
     """
 
     def __init__(self, lab: "Lab", stream: str, group: str, handler: Handler) -> None:
@@ -52,7 +52,7 @@ class Steering:
         self.told: list[str] = []
 
     def buttons(self) -> list[Button]:
-        """What can be done now."""
+        """The buttons that apply now."""
         running = [worker.name for worker in self._running()]
         free = next((name for name in NAMES if name not in running), None)
         claimer = running[0] if running else NAMES[2]
@@ -83,9 +83,9 @@ class Steering:
         return buttons
 
     def press(self, button_id: str) -> None:
-        """Do what a button stands for. What it raises is told, as a cell would show it."""
+        """Make the call of a button. `told` shows an exception as a cell would show it."""
         button = next((found for found in self.buttons() if found.id == button_id), None)
-        if button is None:  # it has just gone
+        if button is None:  # no longer offered
             return
         try:
             came = button.press()

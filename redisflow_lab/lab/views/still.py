@@ -1,4 +1,4 @@
-"""A frame drawn by matplotlib, for saved notebooks, GitHub and paper."""
+"""Frames drawn by matplotlib, for saved notebooks, GitHub and print."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Panel:
 
 
 def draw_still(panels: Sequence[Panel], width: float, alt: str) -> Picture:
-    """Draw panels one below the other."""
+    """Draw panels one below the other, in one picture."""
     total = sum(panel.height + _HEAD for panel in panels) + _FOOT
     figure = Figure(figsize=(width / _DPI, total / _DPI), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1))

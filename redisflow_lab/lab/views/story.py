@@ -12,19 +12,19 @@ from redisflow_lab.lab.recording.recording import Recording
 CELLS = 16
 """How many entries are shown: the newest."""
 OLDEST = 5
-"""If there are more, so many places are for the oldest that are pending."""
+"""If there are more, this many cells are for the oldest pending entries."""
 _REMEMBERED = 3 * CELLS
-"""How many of the newest entries are known to be gone, once they are."""
+"""How many of the newest ids are remembered, so that deleted entries can be shown."""
 _MOST_TOLD = 4
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known at a moment.
+    """A moment as the group sees it.
 
-    state:   what the server said
-    group:   the group's part of it
-    gone:    ids that were in the stream, and are no longer
+    state:   of the stream
+    group:   the group's part of `state`
+    gone:    ids of entries that are no longer in the stream
     killed:  consumers whose process was killed, and not started again
     shown:   ids of the entries that are shown, oldest first
     """
@@ -41,7 +41,7 @@ class Seen:
         return max(0, self.state.length - len({*self.shown} - self.gone))
 
     def in_words(self, entry_id: str) -> str:
-        """What became of an entry."""
+        """The state of an entry, in words."""
         gone = " (no longer in the stream)" if entry_id in self.gone else ""
         if owned := self.group.owned.get(entry_id):
             times = "once" if owned.deliveries == 1 else f"{owned.deliveries} times"
@@ -56,7 +56,7 @@ class Seen:
 class Story:
     """What happened in a recording of at least one moment, as a group sees it.
 
-    seen:      for each moment what is known; None where the server did not answer
+    seen:      each moment as the group sees it; None where the state could not be read
     consumers: names, in the order in which they appeared
     """
 
@@ -76,14 +76,14 @@ class Story:
         self._told = [happening.t_s for happening in recording.happenings]
 
     def label(self, entry_id: str) -> str:
-        """An id that the server generated is too long for a cell: its number, or its end."""
+        """The id of an entry if it fits into a cell; else its number, or the end of its id."""
         if len(entry_id) <= 6:
             return printable(entry_id)
         number = self._numbers.get(entry_id)
         return f"…{printable(entry_id[-5:])}" if number is None else f"#{number}"
 
     def words(self, number: int) -> str:
-        """A moment in words: of each entry what became of it."""
+        """A moment in words: the state of each entry, the consumers and the dead letters."""
         seen = self.seen[number]
         if seen is None:
             return self.recording.moments[number].trouble
@@ -104,7 +104,7 @@ class Story:
         happened = self.recording.happenings[begins:ends]
         if not happened:
             return self._difference(first, number)
-        # If there is no room for all, what a worker does to one entry is left out first.
+        # If there are too many, events of single entries are left out first.
         told = sorted(happened, key=lambda happening: bool(happening.entry_id))[:_MOST_TOLD]
         told.sort(key=lambda happening: happening.t_s)
         more = len(happened) - len(told)
@@ -116,7 +116,7 @@ class Story:
         return min(bisect_left(self._times, t_s), len(self._times) - 1)
 
     def moved(self, number: int) -> list[str]:
-        """Ids of the entries that have another owner than at the moment before."""
+        """Ids of the entries that changed owner since the moment before."""
         before, seen = self.seen[number - 1] if number else None, self.seen[number]
         if before is None or seen is None:
             return []
@@ -128,7 +128,7 @@ class Story:
         ]
 
     def _difference(self, first: int, number: int) -> str:
-        """What the server's answers differ in, if nobody has told what happened."""
+        """How two states differ, for a change that no happening explains."""
         before, seen = self.seen[first] if first >= 0 else None, self.seen[number]
         if seen is None:
             return self.recording.moments[number].trouble
@@ -177,7 +177,7 @@ def _seen(recording: Recording, name: str) -> Iterator[Seen | None]:
 
 
 def _shown(known: set[str] | frozenset[str], group: Group) -> tuple[str, ...]:
-    """The newest entries; if there are too many, the oldest that are pending come first."""
+    """The newest entries; if there are too many, a few of the oldest pending come first."""
     ids = sorted({*known, *group.owned}, key=order)
     if len(ids) <= CELLS:
         return tuple(ids)

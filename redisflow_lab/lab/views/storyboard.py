@@ -1,4 +1,4 @@
-"""The key moments of a recording, one below the other: what a replay is on paper."""
+"""The key moments of a recording, one below the other: a replay in print."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def storyboard(recording: Recording, group: str) -> Picture:
 class _Key:
     """A key moment.
 
-    settled: nothing was at work, so it looks the same each time the same thing is done
+    settled: whether nothing was running, so that it looks the same after each run of the cell
     """
 
     number: int
@@ -47,7 +47,7 @@ class _Key:
 
 
 def _key_moments(story: Story) -> list[_Key]:
-    """When processes begin and end, when entries are claimed, and the end; in their order."""
+    """Starts and ends of processes, claims, and the end of the recording, in order of time."""
     recording = story.recording
     last = len(recording.moments) - 1
     keys: dict[int, _Key] = {}
@@ -73,7 +73,7 @@ def _key_moments(story: Story) -> list[_Key]:
 
 
 def _claims(happenings: Sequence[Happening]) -> list[list[Happening]]:
-    """What each worker claimed, until another process starts or ends."""
+    """The claims of each worker, grouped by the starts and ends of processes in between."""
     found: dict[tuple[int, str], list[Happening]] = {}
     act = 0
     for happening in happenings:

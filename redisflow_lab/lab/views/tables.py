@@ -29,18 +29,18 @@ _LEFT, _RIGHT = (f' style="{_CELL};text-align:{side}"' for side in ("left", "rig
 
 
 EVERY_ENTRY = 2**63 - 1
-"""The largest COUNT of a command: XPENDING has no form without one that lists entries."""
+"""The largest COUNT of a command: XPENDING lists entries only with a COUNT."""
 
 _MOST_ROWS = 1_000
-"""How many rows are shown: a browser cannot show a million. The table itself has them all."""
+"""How many rows are shown, as a browser cannot show a million. The table has them all."""
 
 
 class Table(pd.DataFrame):
     """A DataFrame that is shown with a caption and with units of time.
 
-    Its index is shown unless it is the plain numbering of the rows. Names are shown with
-    control characters as escapes, and long ones are cut; so is a table of more than 1,000
-    rows, which says so. What the table holds is complete.
+    Its index is shown unless it only numbers the rows. On display, control characters are
+    escaped, long names are cut, and a table of more than 1,000 rows is cut and says so. The
+    data is complete.
     """
 
     @property
@@ -144,8 +144,8 @@ def groups_table(redis: Redis, stream: str) -> Table:
 
     Columns: group, consumers and pending (how many), last_delivered_id, lag.
 
-    lag is the number of entries that were not delivered to the group yet, and NA where it is
-    not known. https://redis.io/docs/latest/commands/xinfo-groups/
+    lag is the number of entries that have not been delivered to the group yet; NA if it is not
+    known. https://redis.io/docs/latest/commands/xinfo-groups/
 
     Raises NoSuchStreamError.
     """
@@ -227,7 +227,7 @@ def dead_letters_table(redis: Redis, stream: str) -> Table:
     """The dead letters of a stream, one row each, oldest first; empty if there are none.
 
     Columns: letter_id (in the dead-letter stream), entry_id (in the original stream), group,
-    consumer, deliveries, reason. Raises NotAStreamError if their key is no stream.
+    consumer, deliveries, reason. Raises NotAStreamError if their key is not a stream.
     """
     columns = ["letter_id", "entry_id", "group", "consumer", "deliveries", "reason"]
     dead_letters = DeadLetters(redis, stream)

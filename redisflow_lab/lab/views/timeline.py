@@ -12,7 +12,7 @@ from redisflow_lab.lab.views.shapes import Frame, Path, Rect, Text
 from redisflow_lab.lab.views.still import Panel, draw_still
 
 Deaths = Sequence[tuple[str, float]]
-"""Who was killed, and when, on the clock of the events."""
+"""Each consumer that was killed, and when, on the clock of the events."""
 
 Point = tuple[float, float]
 
@@ -31,7 +31,7 @@ _ENDS = {
 class _Delivery:
     """An entry that was delivered to a consumer.
 
-    at:  the step of each event of it, by kind
+    at:  the step of each of its events, by kind
     end: "acked", "dead-lettered", or empty if it is neither
     """
 
@@ -51,7 +51,7 @@ def draw_timeline(events: pd.DataFrame, deaths: Deaths) -> Picture:
     events: columns kind, entry_id, consumer, at (seconds), deliveries, as in `Worker.events`
     deaths: `at` on the same clock
 
-    A filled bar runs from delivery to acknowledgement; a grey one to the dead letter; a hatched
+    A filled bar runs from delivery to acknowledgement, a grey one to dead-lettering; a hatched
     one is a delivery that was not acknowledged. A dot marks where the handler returned, a
     square where it failed, a red line with a cross where the process was killed. An arrow leads
     to the next delivery of the same entry.
@@ -71,9 +71,9 @@ def draw_timeline(events: pd.DataFrame, deaths: Deaths) -> Picture:
 
 
 class _Timeline:
-    """Where everything stands.
+    """The layout of a timeline.
 
-    killed: who, and at which step
+    killed: each consumer that was killed, and at which step
     over:   the step after the last one
     """
 
@@ -163,7 +163,7 @@ class _Timeline:
         return frame
 
     def _legend(self) -> Frame:
-        """What is to be seen in this timeline, each with a swatch."""
+        """A swatch and a name for each style in this timeline."""
         seen = {kind for delivery in self._deliveries for kind in (*delivery.at, delivery.end)}
         frame: Frame = {}
         x, y = 8.0, 14.0
@@ -212,7 +212,7 @@ class _Timeline:
         return min((step for step in ends if step > delivery.began), default=self._over)
 
     def _label(self, delivery: _Delivery) -> str:
-        """The id; an id that the server generated is too long for a bar: its position."""
+        """The id of the entry if it fits into a bar; else its position."""
         entry_id = delivery.entry_id
         if len(entry_id) <= 6:
             return entry_id
@@ -258,7 +258,7 @@ def _deliveries(
 
 
 def _steps(events: pd.DataFrame, deaths: Deaths) -> dict[tuple[str, float], int]:
-    """The step of each moment, in order of time. Entries of one read share a step."""
+    """The step of each event, in order of time. Entries of one read share a step."""
     moments = [
         (at, str(consumer), "" if kind != "delivered" else "read")
         for at, consumer, kind in zip(

@@ -1,4 +1,4 @@
-"""What a started process does first: it reads from a pipe what it has to do."""
+"""What a started process does first: it reads its job from a pipe."""
 
 import os
 import pickle
@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where the process works, so that it finds what the notebook finds.
+    """The working folder, `sys.path` and environment of a process.
 
-    path: of its modules
+    They are those of the notebook, so that the process finds the same files and modules.
     """
 
     folder: str
@@ -21,12 +21,12 @@ class Surroundings:
 
     @classmethod
     def here(cls) -> "Surroundings":
-        """Those of this process, now."""
+        """The surroundings of this process, now."""
         return cls(os.getcwd(), [str(entry) for entry in sys.path], dict(os.environ))
 
 
 def pack(surroundings: Surroundings, call: bytes) -> bytes:
-    """What `run` reads. `call` is a pickled function with its arguments."""
+    """A job as `run` reads it. `call` is a pickled function with its arguments."""
     return pickle.dumps(surroundings) + call
 
 
@@ -38,5 +38,5 @@ def run(pipe: BinaryIO, fds: Sequence[int]) -> None:
         os.environ.update(surroundings.environment)
         os.chdir(surroundings.folder)
         sys.path[:] = surroundings.path
-        function, arguments = pickle.load(pipe)  # may import modules of the notebook's
+        function, arguments = pickle.load(pipe)  # may import modules of the notebook
     function(*arguments, *fds)

@@ -16,7 +16,7 @@ from redisflow_lab.lab.schema.compiling import take_apart
 def pack_call(function: Callable[..., object], *arguments: Any, culprit: str) -> bytes:
     """The function and its arguments as bytes, for `pickle.load` in another process.
 
-    culprit: what the error names, which the learner wrote
+    culprit: what the learner wrote, as the error names it: "the handler ...", for example
 
     Raises TypeError if something cannot be copied.
     """
@@ -26,7 +26,7 @@ def pack_call(function: Callable[..., object], *arguments: Any, culprit: str) ->
     except Exception as error:
         raise TypeError(
             f"{culprit} cannot be copied into another process: {error}. "
-            "It may use functions, plain values, protobuf messages and Redis clients only"
+            "Use only functions, plain values, protobuf messages and Redis clients in it"
         ) from error
     return packed.getvalue()
 
@@ -34,7 +34,7 @@ def pack_call(function: Callable[..., object], *arguments: Any, culprit: str) ->
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles functions with what they use.
 
-    A Redis client is pickled as its configuration, and the class of a message as its schema.
+    A Redis client is pickled as its configuration, and a protobuf class as its schema.
     The `retry` of a client is left out, so that its copy in the process does not retry.
     """
 

@@ -16,9 +16,9 @@ from redisflow_lab.lab.workers.starters import Running, Starter
 class Process:
     """The notebook's handle of a process. Made by `Lab.process`.
 
-    It works in the folder in which the notebook works, and with its `sys.path`, so a function
-    imports and opens the same files in both. It is killed by `kill`, by `Lab.close`, and with
-    the notebook's process.
+    The process has the working folder and the `sys.path` of the notebook, so a function imports
+    and opens the same files in both. It is killed by `kill`, by `Lab.close`, and when the
+    notebook's process ends.
 
     name: for messages
     """
@@ -38,8 +38,8 @@ class Process:
 
         call:     what it does; see `pickling.pack_call`
         log:      a file for what it prints
-        fds:      file descriptors that the function is given; they are closed here
-        progress: what it has done so far, for errors
+        fds:      file descriptors for the function; closed in this process
+        progress: describes what it has done so far, for error messages
         on_end:   called once, when `wait_end`, `stop` or `kill` has seen its end
         """
         self.name = name
@@ -115,7 +115,7 @@ class Process:
         return self.state
 
     def keep_output(self) -> None:
-        """Keep what a process that has ended has printed: `Lab.close` removes the file."""
+        """Keep the output of an ended process in memory: `Lab.close` removes its file."""
         if self._final_output is None:
             self._final_output = self._read_log()
             self._on_end(self)

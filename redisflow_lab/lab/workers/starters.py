@@ -1,4 +1,4 @@
-"""Two ways to start a process of the notebook: forked from a template, or a Python anew."""
+"""Two ways to start a process of the notebook: a fork of a template, or a new Python."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.workers.job import Surroundings
 
 _TEMPLATE_ANSWERS_S = 5.0
-"""It answers within milliseconds, and while it starts within a second."""
+"""Limit for an answer of the template, which takes milliseconds, or a second at its start."""
 
 _IMPORT = "import json, sys\nsys.path[:] = json.loads(sys.argv[1])\n"
 _ANEW = _IMPORT + (
@@ -35,7 +35,7 @@ _TEMPLATE = _IMPORT + (
 
 
 class Running(Protocol):
-    """A process that was started. It ends with this process, even if this one is killed."""
+    """A started process. It ends when this process ends, even if this one is killed."""
 
     @property
     def pid(self) -> int: ...
@@ -64,14 +64,14 @@ class Starter(Protocol):
 
     @property
     def started(self) -> Collection[Running]:
-        """Those whose handles are still there."""
+        """The processes whose handles are still in use."""
 
     def close(self) -> None:
-        """End what is kept for further processes."""
+        """End what is kept ready for further processes."""
 
 
 class Anew:
-    """Starts a Python for each process: 0.3 s, most of it for imports."""
+    """Starts a new Python for each process, which takes 0.3 s, mostly for imports."""
 
     def __init__(self) -> None:
         self.started: WeakSet[Running] = WeakSet()
@@ -83,15 +83,15 @@ class Anew:
         return child
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing is kept ready."""
 
 
 class Forked:
-    """A process that the template has forked.
+    """A process that the template forked.
 
-    template: has forked it
-    number:   by which the template knows it
-    status:   pipe from the template, which gets its pid, and later its exit status
+    template: the one that forked it
+    number:   of its job, by which the template knows it
+    status:   pipe to which the template writes its pid, and later its exit status
     """
 
     def __init__(self, template: "_Template", number: int, status: int) -> None:
@@ -114,7 +114,7 @@ class Forked:
         while self._ended is None and self._hear(0):
             pass
         if self._ended is None and not self._template.child.running:
-            self._ended = -signal.SIGKILL  # with its template
+            self._ended = -signal.SIGKILL  # killed with its template
         return self._ended
 
     def signal(self, number: signal.Signals) -> None:
@@ -125,10 +125,10 @@ class Forked:
         self._wait(lambda: False)
 
     def _wait(self, state: Callable[[], bool]) -> None:
-        """Wait for the state, or until it has ended.
+        """Wait until the state is reached or the process has ended.
 
-        A template that says nothing for so long has been stopped: it is killed, and its
-        processes with it.
+        A template that does not answer within the limit has been stopped (SIGSTOP): it is
+        killed, and its processes with it.
         """
         until = monotonic() + _TEMPLATE_ANSWERS_S
         while not state() and self.exit_status is None:
@@ -136,7 +136,7 @@ class Forked:
                 self._template.child.kill()
 
     def _hear(self, limit_s: float) -> bool:
-        """Read what the template says, if it says something within the limit."""
+        """Read what the template wrote. Returns False if there is nothing within the limit."""
         with self._hearing:
             if self._ended is not None:
                 return False
@@ -169,22 +169,21 @@ class _Template:
         self.control = close_in_forks(ours)
 
     def send(self, number: int, which: signal.Signals) -> None:
-        """Send a signal to one of its processes."""
+        """Send a signal to one of the template's processes."""
         message = {"job": number, "signal": int(which)}
         with suppress(OSError):  # it has ended, and so has the process
             self.control.send(json.dumps(message).encode())
 
     def describe(self) -> str:
-        """What it has printed: nothing, or why it could not start."""
+        """What the template printed, if it could not start; else that it was killed."""
         said = printable_lines(self._log.read_text(errors="replace").strip()[-2_000:])
         return f"The template that forks said:\n{said}" if said else "Its template was killed."
 
 
 class FromTemplate:
-    """Starts processes by a fork of a template, in about 10 ms. For Linux.
+    """Starts processes as forks of a template, in about 10 ms. Linux only.
 
-    The template is started with the first use. If it was killed, the next process gets a new
-    one.
+    The template is started at first use. If it is killed, the next process gets a new one.
 
     folder: where the output of the template is kept
     """
@@ -200,7 +199,7 @@ class FromTemplate:
         template, number = self._running_template(), next(self._numbers)
         ours, theirs = os.pipe()
         forked = Forked(template, number, ours)
-        self.started.add(forked)  # before it is, so that an interrupt comes to it in any case
+        self.started.add(forked)  # before the fork, so that an interrupt cannot lose it
         message = json.dumps({"job": number}).encode()
         try:
             with log.open("ab") as output:
@@ -211,13 +210,13 @@ class FromTemplate:
         return forked
 
     def close(self) -> None:
-        """End the template, and every process that it has started."""
+        """End the template, and every process that it forked."""
         if self._template is not None:
             self._template.control.close()
             self._template.child.kill()
 
     def _running_template(self) -> _Template:
-        """The template; a new one if none runs. It need not be ready yet."""
+        """The template; a new one if none runs. It may not be ready yet."""
         with self._starting:
             if self._template is not None and not self._template.child.running:
                 if (self._template.child.exit_status or 0) > 0:
@@ -231,15 +230,15 @@ class FromTemplate:
 
 
 def new_starter(folder: Path) -> Starter:
-    """The fastest that is safe here. On macOS a fork is not: its libraries start threads.
+    """The fastest starter that is safe here. Forks are not on macOS: its libraries use threads.
 
-    folder: for what it prints
+    folder: for the output of the template
     """
     return FromTemplate(folder) if sys.platform == "linux" else Anew()
 
 
 def _python(code: str, *arguments: int) -> list[str | Path]:
-    """A Python without buffers, which a kill would lose, and with our path and no other."""
+    """A Python command: unbuffered, as a kill would lose the buffer, and with our path only."""
     path = json.dumps(_path_of_the_package())
     return [sys.executable, "-uP", "-c", code, path, *map(str, arguments)]
 
@@ -247,8 +246,8 @@ def _python(code: str, *arguments: int) -> list[str | Path]:
 def _path_of_the_package() -> list[str]:
     """Where a process finds its own modules: `sys.path` without the current folder.
 
-    A file signal.py beside the notebook must not replace the module of Python. The folder
-    stays if this package is in it.
+    A file signal.py beside the notebook must not replace the module of Python. The folder is
+    kept if this package is in it.
     """
     here = Surroundings.here()
     if Path(redisflow_lab.__file__).parent.parent == Path(here.folder):

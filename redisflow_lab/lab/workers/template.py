@@ -1,10 +1,10 @@
-"""A process that has imported what workers need, and forks: a worker is ready in milliseconds.
+"""A process that has imported what workers need, so that its forks are ready in milliseconds.
 
 The notebook's own process cannot fork safely, because it has threads. This one has none. It
-reads from a socket, whose other end only the notebook holds: a new job arrives as four file
-descriptors (of the job, for the output, for the exit status, and those that the job is given)
-and a signal as its number. When the socket ends, the notebook is gone, and so is this process
-with all that it started. Linux kills those that are left if it is killed itself (prctl(2)).
+reads from a socket, whose other end only the notebook holds: a new job arrives as file
+descriptors (its pipe, its output, its exit status, and those of the job itself), a signal as
+its number. When the socket is closed, the notebook is gone: this process kills its forks and
+ends. If it is killed itself, Linux kills its forks (prctl(2)).
 """
 
 import ctypes
@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from typing import BinaryIO
 
-# Imported for the processes to come.
+# Imported for the forks.
 from redisflow_lab.lab.workers import job, pickling, worker_process
 
 __all__ = ["pickling", "worker_process"]
@@ -29,9 +29,9 @@ _MOST_FDS = 8
 
 
 class Template:
-    """Starts processes, and reports how each ended.
+    """Forks processes, and reports how each ended.
 
-    control: from the notebook, a JSON object in each packet
+    control: socket to the notebook, with a JSON object in each packet
     """
 
     def __init__(self, control: socket.socket) -> None:
@@ -41,15 +41,15 @@ class Template:
         self._pid_of: dict[int, int] = {}  # by the number of the job
 
     def serve(self) -> tuple[BinaryIO, list[int]]:
-        """Start processes for as long as the notebook lives.
+        """Fork a process for each job, until the notebook is gone.
 
-        Returns in each of them, with the pipe of its job and the job's file descriptors.
+        Returns only in the forks, with the pipe of the job and the job's file descriptors.
         """
         ended, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        gc.freeze()  # what is there is never collected, and its pages stay shared
+        gc.freeze()  # nothing loaded so far is collected, so its pages stay shared
         while True:
             ready, _, _ = select.select([self._control.fileno(), ended], [], [])
             if ended in ready:
@@ -78,7 +78,7 @@ class Template:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before that was said
+            if os.getppid() != parent:  # the parent died before prctl took effect
                 os._exit(1)
             return pid
         self._status_of[pid], self._pid_of[number] = status, pid
@@ -100,12 +100,12 @@ class Template:
         return os.fdopen(task, "rb"), given
 
     def _report(self) -> None:
-        """Tell the notebook who has ended, and how."""
+        """Report to the notebook which processes have ended, and how."""
         while self._status_of:
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if found is None:
                 return
-            _send(found.si_pid, signal.SIGKILL)  # to what it has left behind
+            _send(found.si_pid, signal.SIGKILL)  # to processes that it left behind
             pid, how = os.waitpid(found.si_pid, 0)
             status = self._status_of.pop(pid)
             number = next(number for number, of in self._pid_of.items() if of == pid)
@@ -119,7 +119,7 @@ class Template:
 
 
 def _send(pid: int, number: int) -> None:
-    """Send a signal to a process; SIGKILL to its forks, too."""
+    """Send a signal to a process; SIGKILL to its whole group."""
     if number != signal.SIGKILL:
         os.kill(pid, number)
         return
@@ -134,6 +134,6 @@ def _tell(status: int, number: int) -> None:
 
 
 def main(control_fd: int) -> None:
-    """Serve the notebook; in each process that was started, do its job."""
+    """Serve the notebook; in each fork, do its job."""
     pipe, fds = Template(socket.socket(fileno=control_fd)).serve()
     job.run(pipe, fds)

@@ -25,7 +25,7 @@ from redisflow_lab.lab.workers.starters import Starter
 from redisflow_lab.lab.workers.worker_process import CRASH_POINTS, Job, Options, consume
 
 _LAST_EVENTS_S = 2.0
-"""For what is in the pipe. A process that the handler has started may hold it open."""
+"""Limit for reading the last events. A process that the handler started may hold the pipe."""
 
 
 class Worker:
@@ -34,10 +34,10 @@ class Worker:
     The process runs `RedisStreamConsumer.run` with `handler` and sends each event through a
     pipe, so that `events` and `count` show what it did, even after it was killed. With
     `crash`, it sends itself SIGKILL when it reaches that point for the `after`th time. It is
-    killed by `kill`, by `Lab.close`, and with the notebook's process.
+    killed by `kill`, by `Lab.close`, and when the notebook's process ends.
 
-    It works in the folder in which the notebook works, and with its `sys.path`, so a handler
-    imports and opens the same files in both. What it prints is in `output`.
+    The process has the working folder and the `sys.path` of the notebook, so a handler imports
+    and opens the same files in both. What it prints is in `output`.
 
     name:     of the consumer; "worker" if a random one was asked for
     consumer: stream, group and name, as they were given
@@ -63,16 +63,16 @@ class Worker:
 
         redis, stream, group, name, handler, crash, after, options: see `Lab.worker`
         folder:   where the output of the process is kept
-        starter:  of the process
-        recorders: are told what it does
-        replaces: workers to kill before, once the arguments are checked
+        starter:  starts the process
+        recorders: record what it does
+        replaces: workers to kill first, once the arguments are checked
 
         Raises TypeError or ValueError for an argument that cannot be used.
         """
         check_handler(handler)
         check_name("stream", stream)
         check_name("group", group)
-        # Only for its checks: an error in the process would not be seen here.
+        # Only for its checks: an error in the process would not be raised here.
         RedisStreamConsumer(redis, stream, group, name, **options)
         if crash is not None and crash not in CRASH_POINTS:
             raise ValueError(
@@ -97,7 +97,7 @@ class Worker:
             progress=self._describe_events,
         )
         self._reader = Thread(target=self._collect, args=(events_read,), daemon=True)
-        recorders.started(stream, group, self.name)  # before the reader can tell of its end
+        recorders.started(stream, group, self.name)  # before the reader can report its end
         self._reader.start()
 
     def __repr__(self) -> str:
@@ -167,7 +167,7 @@ class Worker:
         return how
 
     def stop(self) -> str:
-        """Send SIGTERM: it finishes and acknowledges its message, then ends. Returns how."""
+        """Send SIGTERM: it completes its current message and ends. Returns how it ended."""
         how = self._process.stop()
         self._reader.join(_LAST_EVENTS_S)
         return how
@@ -185,7 +185,7 @@ class Worker:
                 event = Event(**{**fields, "kind": Kind(fields["kind"])})
                 self._events.append(event)
                 self._recorders.reported(event)
-        with suppress(TimeoutError):  # a process of the handler's may have closed the pipe
+        with suppress(TimeoutError):  # a process of the handler may have closed the pipe
             wait_until(lambda: self.ended, "it has ended", timeout_s=_LAST_EVENTS_S)
         self._process.keep_output()
         stream, group, _ = self.consumer

@@ -35,7 +35,7 @@ class Options(TypedDict):
 
 @dataclass(frozen=True)
 class Job:
-    """What the process has to do."""
+    """What a worker process consumes, and how."""
 
     redis: Redis
     stream: str
@@ -48,7 +48,7 @@ class Job:
 
 
 def make_reporter(events_fd: int, crash: str | None, after: int) -> Callable[[Event], None]:
-    """An `on_event` hook that writes each event to the pipe and kills this process on time.
+    """An `on_event` hook that writes each event to a pipe, and kills the process at `crash`.
 
     The event is written before the process dies, so the notebook still reads it.
     """

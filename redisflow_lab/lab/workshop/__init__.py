@@ -3,13 +3,13 @@
 - `tasks`        `exercise`, and the `Task` that it returns
 - `predictions`  `predict` and `reveal`
 - `scorecard`    what is done and what is next
-- `grading`      the stages of a consumer of one's own
-- `exercise`     what an exercise consists of
-- `scene`        the keys of a task, and what a check may look at
+- `grading`      the stages of the learner's own consumer
+- `exercise`     the base class of exercises
+- `scene`        the keys of a task, and queries for its check
 - `verdict`      how an answer is shown
-- `progress`     what is kept of a learner
+- `progress`     what a learner has done, kept in a file
 - `learner`      the learner's copies of the chapters
-- `chapter`, `chapters`  the one source for notebooks and tests: one file a chapter
+- `chapter`, `chapters`  the definitions of the chapters, one file each
 """
 
 from pathlib import Path
@@ -34,15 +34,15 @@ def scorecard() -> Table:
 
 
 def grade(*command: str, stage: int | None = None) -> None:
-    """Grade your consumer by real crashes, up to the first stage that it does not pass.
+    """Grade your consumer with real crashes, up to the first stage that it does not pass.
 
     command: of a program in any language, such as "node", "consumer.js"; without one,
              consumer.py of this folder
-    stage:   only this one, 1 to 9; None for all in their order
+    stage:   only this one, 1 to 9; None for all, in order
 
-    It is started as `COMMAND --url URL --stream S --group G --name N --effects KEY`. It
-    creates the group at 0 if it is missing, and handles a message by pushing its content to
-    the list KEY.
+    The program is started as `COMMAND --url URL --stream S --group G --name N --effects KEY`.
+    It must create the group at 0 if it is missing, and handle a message by pushing its content
+    to the list KEY.
     """
     stages = [one for one in STAGES if stage in (None, one.number)]
     if not stages:

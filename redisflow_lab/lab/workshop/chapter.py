@@ -1,4 +1,4 @@
-"""What is known of a chapter besides its notebook: the one block that all else is made from."""
+"""The definition of a chapter, from which README, handouts and guide are generated."""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ class Chapter:
     skippable:   what can be left out when time is short
     surprise:    the moment that people remember, in one sentence
     trouble:     what to do when something breaks, for an instructor
-    predictions: by name, what is said to those who predicted something else: why many do
+    predictions: by name, why many people predict something else: shown for a wrong prediction
     exercises:   in the order of the notebook
     needs:       commands and options that its server must support, as for `Lab`
     extra:       minutes for the sections that are called extra, which `minutes` does not count
@@ -59,16 +59,16 @@ class Chapter:
 
     @property
     def minutes(self) -> int:
-        """The whole chapter, with its exercises, and without what is called extra."""
+        """Minutes for the chapter with its exercises, without the sections called extra."""
         return self.reading + self.predicting + self.solving
 
     @property
     def solving(self) -> int:
-        """The exercises that are not called extra."""
+        """Minutes for the exercises that are not called extra."""
         return sum(task.minutes for task in self.exercises if not task.extra)
 
     @property
     def duration(self) -> str:
-        """In words: "About 29 minutes, and 4 more for what is called extra."."""
+        """The minutes in words: "About 29 minutes, and 4 more for what is called extra."."""
         more = f", and {self.extra} more for what is called extra" if self.extra else ""
         return f"About {self.minutes} minutes{more}."

@@ -1,4 +1,4 @@
-"""What an exercise consists of."""
+"""The base class of exercises, and the comparisons that their checks share."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,16 +11,16 @@ from redisflow_lab.lab.workshop.scene import Scene
 
 
 class NotYetError(Exception):
-    """The task is not solved. The text says what was expected, and what is there."""
+    """The task is not solved. The text says what was expected, and what was found."""
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """An answer that people give.
+    """A wrong answer that people give.
 
-    what: is wrong with it
+    what: what is wrong with it
     code: of the answer, with `task`
-    says: a part of what the check answers, which no other answer gets
+    says: a part of the check's message, which no other answer gets
     """
 
     what: str
@@ -29,16 +29,16 @@ class Wrong:
 
 
 class Exercise(ABC):
-    """One exercise of a chapter. Each is a class, and nothing else is written about it.
+    """One exercise of a chapter, completely described by its class.
 
     id:       of the chapter and the exercise, such as "04-after-delivery"
-    goal:     what the state of the server is to be, in one sentence
-    given:    what the learner has, in one sentence
-    minutes:  for a reader, with a wrong try or two
+    goal:     the state of the server to reach, in one sentence
+    given:    what the learner starts with, in one sentence
+    minutes:  for a learner who is wrong once or twice
     extra:    whether it belongs to a section that is called extra
-    hints:    three, each a step nearer
+    hints:    three, each closer to the solution
     solution: code that solves it, with `task`
-    wrong:    at least three answers that people give
+    wrong:    at least three wrong answers that people give
     why:      what it teaches, in one or two sentences
     needs:    commands and options that the server must support, as for `Lab`
     """
@@ -56,23 +56,23 @@ class Exercise(ABC):
 
     @abstractmethod
     def set(self, scene: Scene) -> None:
-        """Write what the learner begins with, on the fresh keys of the scene."""
+        """Write what the learner starts with to the fresh keys of the scene."""
 
     @abstractmethod
     def is_attempted(self, scene: Scene) -> bool:
-        """Whether anything has been done with the scene."""
+        """Whether the learner has changed anything in the scene."""
 
     @abstractmethod
     def check(self, scene: Scene) -> None:
-        """Raise NotYetError unless the goal is reached. Reads the server, and nothing else."""
+        """Raise NotYetError unless the goal is reached. Looks only at the server."""
 
 
 def expect(expected: object, found: object, what: str, command: str, meaning: str = "") -> None:
     """Raise NotYetError unless both are equal.
 
-    what:    of what, such as "pending orders"
-    command: which shows it
-    meaning: what the difference comes from
+    what:    what is compared, such as "pending orders"
+    command: the one that shows it
+    meaning: what causes a difference
     """
     if found != expected:
         raise NotYetError(f"Expected {expected} {what}, found {found} ({command}).\n{meaning}")
@@ -93,7 +93,7 @@ def expect_kept(scene: Scene, entry_ids: Iterable[str]) -> None:
 def expect_invoices(scene: Scene, contents: Iterable[str], meaning: str) -> None:
     """Raise NotYetError unless the invoices have exactly these contents, in any order.
 
-    meaning: what a missing or a further invoice of an order comes from
+    meaning: what causes a missing or an extra invoice
     """
     expected, found = Counter(contents), Counter(scene.billed())
     command = f"LRANGE {scene.invoices} 0 -1"

@@ -1,4 +1,4 @@
-"""`predict` before a cell is run, `reveal` when it has: what one expected, and what is so."""
+"""`predict` notes what a learner expects of a cell; `reveal` compares it with the result."""
 
 import difflib
 import math
@@ -11,16 +11,16 @@ from redisflow_lab.lab.workshop.progress import Progress
 from redisflow_lab.lab.workshop.verdict import wrapped
 
 LONGEST = 200
-"""Characters of a text that is predicted, and digits of a number."""
+"""The most characters of a predicted text, and the most digits of a predicted number."""
 
 MOST = 20
-"""Parts of a list that is predicted."""
+"""The most parts of a predicted list."""
 
 
 class Predictions:
     """The predictions of one learner.
 
-    progress: where they are kept; asked for each time, as the current folder may change
+    progress: returns where they are kept; called each time, as the current folder may change
     """
 
     def __init__(self, progress: Callable[[], Progress]) -> None:
@@ -30,8 +30,8 @@ class Predictions:
         """Note what you expect, before you run the cell that shows it.
 
         name:  of the prediction, such as "04-bob"
-        value: a number, a text, or a list of them; `...` is nothing yet
-        more:  nothing: several values belong into one list
+        value: a number, a text, or a list of them; `...` stands for nothing yet
+        more:  not accepted: several values belong in one list
         """
         _check_name(name)
         if more:
@@ -46,7 +46,7 @@ class Predictions:
             self._note(name, value)
 
     def _note(self, name: str, value: Any) -> None:
-        """Keep a prediction, unless its answer was shown already."""
+        """Keep a prediction, unless its answer was already shown."""
         progress = self._progress()
         known = progress.read("predictions", name)
         if known.get("right") is not None:
@@ -57,9 +57,9 @@ class Predictions:
         print(f"Noted: {_shown(value)}")
 
     def reveal(self, name: str, value: Any) -> None:
-        """Say what it is, what was predicted, and if that was wrong, why people think so.
+        """Print the value and the prediction; if that was wrong, also why people predict it.
 
-        The first time counts: a cell that is run again may have something else to show.
+        The first time counts: a cell that is run again may show another value.
         """
         why = _check_name(name)
         value = _plain(value)
@@ -85,7 +85,7 @@ class Predictions:
 
 
 def _check_name(name: str) -> str:
-    """The text that explains a wrong prediction. Raises KeyError for a name that is none."""
+    """The text that explains a wrong prediction. Raises KeyError for an unknown name."""
     if not isinstance(name, str) or name not in PREDICTIONS:
         near = difflib.get_close_matches(str(name), PREDICTIONS, n=1, cutoff=0.0)
         raise KeyError(f"there is no prediction {name!r}; the nearest is {near[0]!r}")
@@ -93,7 +93,7 @@ def _check_name(name: str) -> str:
 
 
 def _problem_of(value: Any) -> str:
-    """Why this is no prediction; empty if it is one."""
+    """Why this value cannot be a prediction; empty if it can."""
     if isinstance(value, list):
         if len(value) > MOST:
             return f"it has {len(value):,} parts"
@@ -110,7 +110,7 @@ def _problem_of(value: Any) -> str:
 
 
 def _plain(value: Any, depth: int = 3) -> Any:
-    """As JSON has it, if it can: also a value out of a table or of numpy."""
+    """A value as JSON can store it, if it can: also one from a table or from numpy."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple) and depth:
@@ -123,7 +123,7 @@ def _plain(value: Any, depth: int = 3) -> Any:
 
 
 def _same(predicted: Any, actual: Any) -> bool:
-    """Whether they say the same, case, spaces, quotes and a list of one part aside."""
+    """Whether both say the same, apart from case, spaces, quotes and a list of one part."""
     predicted, actual = _unwrapped(predicted), _unwrapped(actual)
     if isinstance(predicted, list) and isinstance(actual, list):
         return len(predicted) == len(actual) and all(map(_same, predicted, actual))
@@ -133,7 +133,7 @@ def _same(predicted: Any, actual: Any) -> bool:
 
 
 def _misfit(predicted: Any, actual: Any) -> str:
-    """Why a prediction could not be right, whatever was meant by it; empty if it could."""
+    """Why a prediction cannot be right, because of its type; empty if it can."""
     predicted, actual = _unwrapped(predicted), _unwrapped(actual)
     if _same(predicted, actual):
         return ""

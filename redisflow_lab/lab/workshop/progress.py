@@ -1,4 +1,4 @@
-"""What a learner has predicted and solved, kept in one small file."""
+"""A learner's predictions, exercises and stages, kept in one small file."""
 
 import fcntl
 import json
@@ -18,13 +18,13 @@ KINDS = ("predictions", "exercises", "stages")
 class Progress:
     """Predictions, exercises and stages of one learner, by name.
 
-    In `progress.json` of the folder that REDISFLOW_WORK names, or of the folder of the
-    notebook if such a file is there. Elsewhere, as in a test run, nothing is written, and it
-    lasts as long as the kernel. Several notebooks may write at the same time.
+    Kept in `progress.json`, in the folder that REDISFLOW_WORK names, or else in the folder of
+    the notebook if the file exists there. Without either, as in a test run, they are kept in
+    memory until the kernel ends. Several notebooks may write at the same time.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        # The target of a link, such as a folder that is synchronised, and not the link.
+        # The target of a link, such as a synchronised folder, so that the link is not replaced.
         self._file = None if folder is None else (folder / FILE).resolve()
         self._kept: dict[str, Any] = _empty()
 
@@ -36,23 +36,23 @@ class Progress:
         return cls(Path.cwd() if Path(FILE).exists() else None)
 
     def begin(self) -> None:
-        """Write the file, if there is none."""
+        """Write the file if it does not exist."""
         self._change(lambda _: None)
 
     def read(self, kind: str, name: str) -> dict[str, Any]:
-        """What is known of one prediction or exercise; empty if nothing is.
+        """The values of one prediction, exercise or stage; empty if there are none.
 
         kind: "predictions", "exercises" or "stages"
         """
         return self.read_all(kind).get(name, {})
 
     def read_all(self, kind: str) -> dict[str, dict[str, Any]]:
-        """What is known of all predictions, exercises or stages, by name."""
+        """The values of all predictions, exercises or stages, by name."""
         found: dict[str, dict[str, Any]] = self._content()[kind]
         return {name: dict(known) for name, known in found.items()}
 
     def write(self, kind: str, name: str, **values: Any) -> None:
-        """Add values to what is known of one prediction or exercise."""
+        """Add values to those of one prediction, exercise or stage."""
         self._change(lambda content: content[kind].setdefault(name, {}).update(values))
 
     def _content(self) -> dict[str, Any]:
@@ -77,15 +77,15 @@ class Progress:
         change(self._kept)
 
     def _give_up(self, error: OSError) -> None:
-        """Go on without a file: a full disk must not keep a verdict from the learner."""
+        """Continue in memory: a full disk must not keep a verdict from the learner."""
         print(f"Your progress cannot be kept: {error}. It lasts as long as this kernel.")
         self._file = None
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """What a progress file holds: for each kind, what is known by name.
+    """The content of a progress file: predictions, exercises and stages, each by name.
 
-    Raises ValueError with the reason if it is none, and OSError if it cannot be opened.
+    Raises ValueError with the reason if it is not one, and OSError if it cannot be opened.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -98,12 +98,10 @@ def read_file(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Keep other processes from changing the file. Raises TimeoutError after a while."""
+    """Keep other processes from changing the file. Raises TimeoutError after 5 s."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{FILE}.lock").open("w") as lock:
-        wait_until(
-            lambda: _lock(lock.fileno()), f"another kernel lets go of {file}", timeout_s=5
-        )
+        wait_until(lambda: _lock(lock.fileno()), f"another kernel unlocks {file}", timeout_s=5)
         yield
 
 
@@ -130,7 +128,7 @@ def _load(file: Path) -> dict[str, Any]:
 def _store(content: dict[str, Any], file: Path) -> None:
     new = file.with_name(f".{FILE}.new")
     new.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    new.replace(file)  # in one step: a crash leaves the old one or the new one
+    new.replace(file)  # atomically: a crash leaves the old file or the new one
 
 
 def _empty() -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _empty() -> dict[str, Any]:
 
 
 def _problem_of(content: object) -> str:
-    """Why this cannot be the content; empty if it can."""
+    """Why this is not the content of a progress file; empty if it is."""
     if not isinstance(content, dict) or not isinstance(content.get("version"), int):
         return "it is not a progress file"
     if content["version"] > VERSION:

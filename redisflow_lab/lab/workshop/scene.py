@@ -1,4 +1,4 @@
-"""The keys of a task, and what its check may look at."""
+"""The keys of a task, and queries for its check."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def content_of(number: int) -> str:
 class Pending:
     """One row of the pending entries list.
 
-    content: of the order; None if the entry is gone or is no message
+    content: of the order; None if the entry is gone or is not a message
     """
 
     entry_id: str
@@ -46,21 +46,21 @@ class Scene:
         self.group = "billing"
 
     def key(self, name: str) -> str:
-        """The key of this task with that name."""
+        """The full key of a name in this task."""
         return f"{self._prefix}{name}"
 
     def clear(self) -> None:
-        """Delete every key of the scene, also those that the learner made below its prefix."""
+        """Delete every key of the scene, including those that the learner made."""
         for key in self.redis.scan_iter(match=f"{self._prefix}*", count=1_000):
             self.redis.unlink(key)
 
     def types(self) -> list[tuple[str, str]]:
-        """The keys of the scene, and what each is."""
+        """The keys of the scene, each with its type."""
         keys = sorted(self.redis.scan_iter(match=f"{self._prefix}*", count=1_000))
         return [(_text(key), _text(self.redis.type(key))) for key in keys]
 
     def publish(self, count: int) -> None:
-        """Publish so many orders, of one book each, with the ids 1-0, 2-0, ..."""
+        """Publish `count` orders, of one book each, with the ids 1-0, 2-0, ..."""
         for number in range(1, count + 1):
             fields: Any = Message("web", content_of(number)).to_fields()
             self.redis.xadd(self.orders, fields, id=f"{number}-0")
@@ -87,7 +87,7 @@ class Scene:
         return self._ids_after(f"({read.get(group or self.group, '0-0')}")
 
     def deleted(self, entry_ids: Iterable[str]) -> list[str]:
-        """Those of the entries that are no longer in the stream."""
+        """Those of these ids that are no longer in the stream."""
         there = {*self.ids()}
         return [entry_id for entry_id in entry_ids if entry_id not in there]
 
@@ -121,7 +121,7 @@ class Scene:
         ]
 
     def content(self, entry_id: str) -> str | None:
-        """The content of an order; None if the entry is gone or is no message."""
+        """The content of an order; None if the entry is gone or is not a message."""
         found: Any = self.redis.xrange(self.orders, entry_id, entry_id)
         try:
             return Message.from_fields(found[0][1]).content if found else None

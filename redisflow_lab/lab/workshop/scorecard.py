@@ -10,10 +10,10 @@ from redisflow_lab.lab.workshop.progress import Progress
 
 
 def scorecard(progress: Progress) -> Table:
-    """One row for each chapter, and one for the consumer of one's own.
+    """One row for each chapter, and one for the learner's own consumer.
 
-    Columns: chapter; predicted (right, of those it has), exercises (passed, of those it has);
-    wrong (names of predictions that were), next (exercise or stage).
+    Columns: chapter, predicted (right, of all), wrong (names of wrong predictions), exercises
+    (passed, of all), next (exercise or stage).
     """
     predictions, tasks = progress.read_all("predictions"), progress.read_all("exercises")
     rows = [_row(chapter, predictions, tasks) for chapter in CHAPTERS]

@@ -1,4 +1,4 @@
-"""`exercise` sets a task, which the learner works on and has checked."""
+"""`exercise` sets a task, which the learner solves and checks."""
 
 import difflib
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from redisflow_lab.lab.workshop.verdict import Outcome, Verdict, wrapped
 from redisflow_lab.message import MessageDecodeError
 
 _ANSWER_S = 2
-"""A check asks a few commands: it ends within 10 s, whatever the server does."""
+"""Timeout of one command, so that a check, which sends a few, ends within 10 s."""
 
 
 class Task:
-    """An exercise, set on keys of its own.
+    """An exercise, set up on its own keys.
 
     redis:    a client of the lab's server
-    key:      gives the key of the task with a name
+    key:      returns the full key of a name in this task
     orders:   key of the stream
     invoices: key of a list, with one element for each order that was billed
     bill:     a handler that bills an order
@@ -49,7 +49,7 @@ class Task:
         return wrapped(f"Goal: {self._exercise.goal}\nYou have: {self._exercise.given}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a handler that uses `task`: its copy in a worker knows the keys, and no lab."""
+        """Leave out the lab: in a worker, a handler's copy of `task` needs only the keys."""
         kept = self.__dict__.copy()
         del kept["_lab"], kept["_progress"]
         return kept
@@ -59,7 +59,7 @@ class Task:
         return self._lab.worker(name, handler, **{"stream": self.orders, **options})
 
     def check(self) -> Verdict:
-        """Compare the state of the server with the goal. May be asked at any time."""
+        """Compare the state of the server with the goal. May be called at any time."""
         verdict = self._ask_server()
         known = self._progress.read("exercises", self._exercise.id)
         self._note(
@@ -87,12 +87,12 @@ class Task:
                 )
 
     def _unreadable(self, redis: Redis, error: Exception) -> Verdict:
-        """Something is there that no right answer leaves: of another type, or no text."""
+        """The verdict on a key of the wrong type, or on content that is not text."""
         scene = Scene(redis, self._lab.key, self._exercise.id)
         types = ", ".join(f"{key} is a {kind}" for key, kind in scene.types())
         return Verdict(
             Outcome.FAILED,
-            f"A key of this task holds something else than expected: "
+            f"A key of this task does not hold what was expected: "
             f"{printable(str(error), 200)}.\n{types} (TYPE key). What is written must be text, "
             "such as the content of an order, or a message with the field data.",
         )
@@ -105,7 +105,7 @@ class Task:
         return Verdict(Outcome.NOTE, f"Hint {self._hints} of 3. {text}")
 
     def solution(self) -> Verdict:
-        """Code that solves the task, and why it is so."""
+        """Code that solves the task, and why it does."""
         self._note(solution_shown=True)
         return Verdict(Outcome.NOTE, self._exercise.why, self._exercise.solution)
 
@@ -134,17 +134,17 @@ class Task:
 class Exercises:
     """The exercises of one learner.
 
-    progress: where they are kept; asked for each time, as the current folder may change
+    progress: returns where they are kept; called each time, as the current folder may change
     """
 
     def __init__(self, progress: Callable[[], Progress]) -> None:
         self._progress = progress
 
     def exercise(self, exercise_id: str, lab: Lab) -> Task:
-        """Set the scene of an exercise on fresh keys, and return the task.
+        """Set up an exercise on fresh keys, and return its task.
 
-        The learner works on it in the next cells, and asks `task.check()`. Running this again
-        begins anew. Raises KeyError for an id that does not exist; it names the nearest. And
+        The learner works on it in the next cells, and calls `task.check()`. Running this again
+        starts over. Raises KeyError for an unknown id, with the nearest one, and
         ConnectionError if the server is down.
         """
         if exercise_id not in EXERCISES:

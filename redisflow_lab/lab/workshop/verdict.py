@@ -7,7 +7,7 @@ from textwrap import fill, indent
 
 
 class Outcome(Enum):
-    """What a check found. The value is the sign before it, so that colour is not needed."""
+    """The result of a check. Its value is the sign that it shows besides its colour."""
 
     PASSED = "✓"
     FAILED = "✗"
@@ -28,7 +28,7 @@ _COLOURS = {Outcome.PASSED: "#1a7f37", Outcome.FAILED: "#9a6700", Outcome.ERROR:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Shown as a calm box in JupyterLab, and as text elsewhere.
+    """The answer to a check, a hint or a solution: a box in JupyterLab, text elsewhere.
 
     outcome: what was found
     text:    what to know, in plain lines
@@ -58,16 +58,16 @@ class Verdict:
 
 
 def wrapped(text: str) -> str:
-    """The text in lines that a printed page is wide enough for."""
+    """The text, wrapped to the width of a printed page."""
     return "\n".join(_filled(line, _WIDTH) for line in text.splitlines())
 
 
 def indented(text: str, margin: str) -> str:
-    """The text in lines for print, each behind a margin."""
+    """The text, wrapped to the width of a printed page, each line after a margin."""
     width = _WIDTH - len(margin)
     return indent("\n".join(_filled(line, width) for line in text.splitlines()), margin)
 
 
 def _filled(line: str, width: int) -> str:
-    """A line as several. Keys and commands stay whole, so that they can be copied."""
+    """A wrapped line. Keys and commands stay whole, so that they can be copied."""
     return fill(line, width, break_on_hyphens=False, break_long_words=False)

@@ -1,8 +1,8 @@
 -- What pandoc does not know how to print: boxes, room to write, links on paper, pictures.
 -- `chapters` in the metadata is "book" where all chapters are in one document.
 
-local addresses = {} -- that are printed at the end, in their order
-local printed = {} -- those that are among them
+local addresses = {} -- those to print at the end, in order
+local printed = {} -- whether a link target is among them
 local in_book = false
 local suffix = ""
 local paper = FORMAT == "typst"
@@ -44,7 +44,7 @@ function Link(link)
     return link
   end
   if not link.target:match("^https?://") and not link.target:match("^#") then
-    return link.content -- a file of the repository is not beside the handout
+    return link.content -- files of the repository are not part of a handout
   end
   if not paper or not link.target:match("^https?://") or printed[link.target] then
     return link
@@ -54,7 +54,7 @@ function Link(link)
   return { link, pandoc.Superscript({ pandoc.Str(tostring(#addresses)) }) }
 end
 
--- At the end, and not below the page: typst sets a footnote on the next page at times.
+-- At the end instead of in footnotes: typst sometimes sets a footnote on the next page.
 function Pandoc(document)
   if #addresses > 0 then
     local each = {}
@@ -82,7 +82,7 @@ function CodeBlock(block)
   end
 end
 
--- Columns as wide as what is in them, and text from the left.
+-- Columns as wide as their content, aligned to the left.
 function Table(t)
   for i in ipairs(t.colspecs) do
     t.colspecs[i] = { pandoc.AlignLeft, nil }
@@ -126,7 +126,7 @@ local function is_kept(block, following, before)
     return false
   end
   if block.t == "Para" then
-    -- A text that ends with a colon, or asks; or that stands before what it is about.
+    -- A text that ends with a colon or a question mark, or that comes before its subject.
     local announces = following.t ~= "Para" and following.t ~= "Header"
       and pandoc.utils.stringify(block):match("[:?]$")
     local is_all = before ~= nil and before.t == "Header" and following.t == "Header"
@@ -134,7 +134,7 @@ local function is_kept(block, following, before)
       or is_a(following, "task") or is_a(following, "room")
     return announces or about
   end
-  if block.t == "CodeBlock" then -- whose picture is to be drawn, or which is to be explained
+  if block.t == "CodeBlock" then -- with room below it for a sketch or an explanation
     return is_a(following, "sketch") or is_a(following, "room")
   end
   if is_a(block, "room") then -- one of several answers
@@ -154,7 +154,7 @@ function Blocks(blocks)
   if not paper then
     return blocks
   end
-  -- The marks of a page that is made in parts are between two blocks, and not on paper.
+  -- The marks around the generated parts of a page are HTML, and not printed.
   blocks = blocks:filter(function(block)
     return block.t ~= "RawBlock" or block.format ~= "html"
   end)

@@ -10,7 +10,7 @@ HATCH = (
     'patternTransform="rotate(45)"><rect width="7" height="7" fill="#fff"/>'
     f'<path d="M0 0V7" stroke="{ORANGE}" stroke-width="2.5"/></pattern>'
 )
-"""The pattern of what is pending."""
+"""The fill of pending entries."""
 
 
 def read(name: str) -> str:
@@ -38,7 +38,7 @@ def pack(shape: Shape) -> list[Any]:
 
 
 def styles(scope: str) -> str:
-    """The styles of shapes as CSS rules, for what is below an element."""
+    """The styles of shapes as CSS rules, for the elements below a selector."""
     rules = []
     for name, style in STYLES.items():
         fill = "url(#hatch)" if style.fill == "hatch" else style.fill

@@ -1,4 +1,4 @@
-// The live view in a notebook: draws what the kernel sends, and tells it which button is pressed.
+// The live view in a notebook: draws what the kernel sends, and sends back which button was pressed.
 import { Picture } from "./picture.js";
 
 function render({ model, el }) {

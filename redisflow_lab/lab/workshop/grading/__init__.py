@@ -1,8 +1,8 @@
-"""Grades a consumer that the learner wrote, in any language, by real crashes.
+"""Grades a consumer that the learner wrote, in any language, with real crashes.
 
-- `grader`   runs the stages one after the other, and says what it saw
+- `grader`   runs the stages in order, and prints what is wrong
 - `stages`   the nine stages, in the order in which they are taught
 - `arena`    what a stage works with: a server, fresh keys, programs, and waiting
 - `program`  the learner's program as a process, with all that it starts
-- `proxy`    sees each command on its way to the server, and may kill instead
+- `proxy`    sees each command before the server does, and may change or drop it
 """

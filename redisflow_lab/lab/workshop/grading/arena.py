@@ -19,11 +19,11 @@ from redisflow_lab.message import Message
 
 GROUP = "workers"
 MIN_IDLE_MS = 5_000
-"""An entry that has been idle for so long may be claimed."""
+"""An entry that has been idle for this long may be claimed."""
 MOST_DELIVERIES = 5
-"""A message whose handler failed so often is dead-lettered."""
+"""A message that failed at this many deliveries is dead-lettered."""
 SOON_S = 10.0
-"""Limit for what a program does at once."""
+"""Time limit for what a program should do at once."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Run:
 
 
 class Arena:
-    """A stream with a group, of one attempt at one stage.
+    """The keys and programs of one attempt at one stage.
 
     command: of the learner's program
     folder:  in which it runs
@@ -80,7 +80,7 @@ class Arena:
         return run
 
     def publish(self, count: int) -> list[str]:
-        """Publish so many orders more; returns their contents."""
+        """Publish `count` more orders; returns their contents."""
         first = len(self.contents) + 1
         contents = [f"order {number}" for number in range(first, first + count)]
         for content in contents:
@@ -118,7 +118,7 @@ class Arena:
         ]
 
     def undelivered(self) -> int:
-        """How many entries the group has not been given yet."""
+        """How many entries have not been delivered to the group yet."""
         named = (row for row in self._groups() if row["name"] == GROUP.encode())
         last = next((b"(" + row["last-delivered-id"] for row in named), b"-")
         found: Any = self.redis.xrange(self.stream, min=last)
@@ -128,12 +128,12 @@ class Arena:
         return GROUP.encode() in [group["name"] for group in self._groups()]
 
     def dead_letters(self) -> list[str | None]:
-        """The contents of what was written to the dead-letter stream."""
+        """The contents of the dead letters, oldest first."""
         found: Any = self.redis.xrange(f"{self.stream}:dead")
         return [_content(fields) for _, fields in found]
 
     def age(self, *consumers: str, idle_ms: int = 600_000) -> None:
-        """Let time pass for the pending entries of these consumers."""
+        """Set the idle time of the pending entries of these consumers."""
         for row in self.pending():
             if row.consumer in consumers:
                 self.redis.xclaim(
@@ -151,8 +151,8 @@ class Arena:
     ) -> None:
         """Return as soon as the state is reached.
 
-        failure: what is said if it is not, without the limit
-        run:     must not end before
+        failure: returns the message if it is not, without the limit
+        run:     a program that must not end before
 
         Raises NotYetError after the limit, or when the program has ended.
         """
@@ -192,5 +192,5 @@ class Arena:
 def _content(fields: dict[bytes, bytes]) -> str | None:
     try:
         return Message.from_fields(fields).content
-    except ValueError:  # no message
+    except ValueError:  # not a message
         return None

@@ -1,4 +1,4 @@
-"""Runs the stages one after the other, and says what it saw."""
+"""Runs the stages in order, and prints what is wrong."""
 
 import io
 import sys
@@ -26,11 +26,11 @@ def grade(
     *,
     stages: Sequence[Stage] = STAGES,
 ) -> bool:
-    """Grade a program by the stages, up to the first that it does not pass.
+    """Grade a program stage by stage, up to the first that it does not pass.
 
     command: of the program; None for `consumer.py` in the folder
     folder:  in which it runs
-    stages:  which ones, in their order
+    stages:  which ones, in order
 
     Returns whether it passed. Prints a line for each stage, and what is wrong.
     """
@@ -75,7 +75,7 @@ def _problem(stage: Stage, lab: Lab, command: Sequence[str], folder: Path) -> st
         return str(error)
     except (RedisError, UnicodeDecodeError) as error:
         return (
-            f"The server that your program was given cannot be asked any more: "
+            f"The server of your program can no longer be queried: "
             f"{str(error).rstrip('.')}. Did your program stop it, or change a user, a setting "
             "or the type of a key? It needs its stream, its effects, and keys of its own."
         )

@@ -1,4 +1,4 @@
-"""What happens to the commands of a program: killed at one, held at one, made to fail."""
+"""Plans for the commands of a program: kill it at one, hold one back, or make one fail."""
 
 from collections.abc import Callable
 from threading import Event
@@ -14,26 +14,26 @@ class Plans:
 
     def __init__(self, arena: Arena) -> None:
         self._arena = arena
-        self._redis = arena.lab.server.connect()  # the threads of proxies ask with it
+        self._redis = arena.lab.server.connect()  # for the threads of the proxies
 
     def is_effect(self, command: Command) -> bool:
-        """Whether it names the key of the effects and an order: a push, or a script."""
+        """Whether a command pushes the content of an order to the effects, or a script may."""
         return any(self.is_effect_of(content, command) for content in self._arena.contents)
 
     def is_effect_of(self, content: str, command: Command) -> bool:
-        """Whether it is the effect of this order."""
+        """Whether a command pushes this content to the effects, or a script may."""
         return self._arena.effects_key.encode() in command and content.encode() in command
 
     def kill_when(self, is_time: Callable[[Command], bool]) -> "Killing":
-        """SIGKILL at a command, which the server does not get."""
+        """Kill the program at a command, which is not sent to the server."""
         return Killing(is_time)
 
     def kill_after_effects(self, count: int) -> "Killing":
-        """SIGKILL once so many effects are there, at whatever command comes next."""
+        """Kill the program at the next command after `count` effects."""
         return Killing(lambda _: self._redis.llen(self._arena.effects_key) >= count)
 
     def kill_at(self, number: int) -> "Killing":
-        """SIGKILL at the so many-th command after the first order was delivered."""
+        """Kill the program at the `number`th command after the first delivery."""
         seen = 0
 
         def is_time(_: Command) -> bool:
@@ -44,16 +44,16 @@ class Plans:
         return Killing(is_time)
 
     def fail(self, content: str) -> "Failing":
-        """Let the server refuse the effect of the message with this content."""
+        """Make the server refuse the effect of the message with this content."""
         return Failing(self, content)
 
     def hold(self, content: str) -> "Holding":
-        """Keep the effect of an order back, until it is released."""
+        """Hold back the effect of an order until it is released."""
         return Holding(self, content)
 
 
 class Killing:
-    """Kills the program of `run` at a command. `run` is set as soon as it has started."""
+    """Kills a program at a command. `watch` sets which program, once it has started."""
 
     def __init__(self, is_time: Callable[[Command], bool]) -> None:
         self._is_time = is_time
@@ -63,7 +63,7 @@ class Killing:
         self.at: Command = []
 
     def watch(self, run: Run) -> None:
-        """Tell which program to kill."""
+        """Set the program to kill."""
         self._run = run
         self._started.set()
 
@@ -93,15 +93,15 @@ class Failing:
         if not self._plans.is_effect_of(self._content, command):
             return command
         self.tries += 1
-        # Without its arguments, so that the server itself refuses it, and with it the
-        # transaction in which it is.
+        # Without arguments, so that the server refuses the command and any transaction that
+        # it is part of.
         return command[:1]
 
 
 class Holding:
-    """Keeps one effect back.
+    """Holds back one effect.
 
-    reached: set when the program waits for it
+    reached: set when the program has sent it
     """
 
     def __init__(self, plans: Plans, content: str) -> None:

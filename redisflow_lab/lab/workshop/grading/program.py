@@ -22,7 +22,7 @@ _WIDTH = 70
 
 
 class Program:
-    """One run of the program. What it prints is read and forgotten, but for the last lines.
+    """One run of the program. Only the last lines that it prints are kept.
 
     command: with its arguments
     folder:  in which it runs
@@ -56,8 +56,8 @@ class Program:
         self._child.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to it and to each process that it has started."""
-        # First its group: a program that forks again and again is never the one we look at.
+        """Send SIGKILL to the program and to each process that it has started."""
+        # Its group first: the loop below could not keep up with a program that keeps forking.
         with suppress(ProcessLookupError):  # it is empty
             os.killpg(self._child.pid, signal.SIGKILL)
         while found := self._processes():
@@ -77,7 +77,7 @@ class Program:
         return f"{how}, and printed:\n{printed}" if printed else f"{how}, and printed nothing"
 
     def _processes(self) -> list[psutil.Process]:
-        """Those that carry the mark in their environment, which each fork inherits."""
+        """The processes with the mark in their environment, which each fork inherits."""
         return [
             process
             for process in psutil.process_iter(["environ", "status"])

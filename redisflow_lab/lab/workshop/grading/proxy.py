@@ -1,4 +1,4 @@
-"""Between a program and the server: sees each command before the server does."""
+"""A proxy between a program and the server, which sees each command first."""
 
 import select
 import socket
@@ -15,12 +15,11 @@ from redisflow_lab.lab.workshop.exercise import NotYetError
 
 Command = list[bytes]
 Plan = Callable[[Command], Command | None]
-"""What becomes of a command: itself, another one that is sent in its place, or None: the
-connection is closed, and the server never gets it."""
+"""Returns the command to send, changed or not; None closes the connection and sends nothing."""
 
 
 def forward(command: Command) -> Command:
-    """A plan without any fault."""
+    """The plan that sends every command unchanged."""
     return command
 
 
@@ -29,12 +28,12 @@ _INCOMPLETE = object()
 
 
 class CommandProxy:
-    """Forwards one command of a connection at a time, and its reply, before the next.
+    """Forwards each command of a connection, and its reply, before the next command.
 
-    So whoever pipelines commands can be stopped between any two of them.
+    So a program that pipelines commands can be killed between any two of them.
 
     server:  host and port
-    plan:    asked about each command but those that only begin a connection
+    plan:    called with each command, except those that only set up a connection
     port:    where it listens, on 127.0.0.1
     refused: how many connections found no server
     """
@@ -48,7 +47,7 @@ class CommandProxy:
         Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Listen no more, and end every connection; its own thread closes it."""
+        """Stop listening, and shut down every connection; its own thread closes it."""
         for connection in [self._listener, *self._open]:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -70,7 +69,7 @@ class CommandProxy:
             self.refused += 1
             client.close()
             return
-        # Either end may go at any moment: that is what is tested. The plan asks the server too.
+        # Either end may disconnect at any moment: that is the test. The plan queries Redis too.
         gone = (OSError, hiredis.ProtocolError, RedisError, NotYetError)
         with client, server, suppress(*gone):
             commands = hiredis.Reader(notEnoughData=_INCOMPLETE)
@@ -91,7 +90,7 @@ class CommandProxy:
 
 
 def _pass_reply(server: socket.socket, client: socket.socket, commands: hiredis.Reader) -> bool:
-    """Forward one reply, while more commands may come in. False if either end is gone."""
+    """Forward one reply, while more commands may arrive. False if an end has disconnected."""
     replies = hiredis.Reader(notEnoughData=_INCOMPLETE)
     while True:
         ready, _, _ = select.select([server, client], [], [])

@@ -1,4 +1,4 @@
-"""The nine stages of a consumer of one's own: each a small specification, with real crashes."""
+"""The nine stages of the learner's own consumer: requirements, tested with real crashes."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from redisflow_lab.lab.workshop.grading.plans import Killing, Plans
 from redisflow_lab.lab.workshop.grading.proxy import Plan
 
 _SLOW_MS = 3_000
-"""How long the orders of a slow consumer have been idle: not long enough."""
+"""Idle time of the orders of a slow consumer: too short for a claim."""
 
 Attempt = Callable[[], Arena]
 """Makes a fresh arena."""
@@ -238,7 +238,7 @@ def _dead_letters_poison_messages(new: Attempt) -> None:
     if failing.tries < MOST_DELIVERIES:
         raise NotYetError(
             f"The message was dead-lettered after {failing.tries} of {MOST_DELIVERIES} "
-            "deliveries. Most errors go away: try again before you give up (chapter 12)."
+            "deliveries. Many errors are transient: retry before you give up (chapter 12)."
         )
     if failing.tries > MOST_DELIVERIES:
         raise NotYetError(
@@ -263,7 +263,7 @@ def _has_one_effect_in_spite_of_every_crash(new: Attempt) -> None:
 
 
 def _crash_once_and_count(arena: Arena, killing: Killing) -> None:
-    """Kill it, start it again, and count the effects."""
+    """Kill the program, start it again, and count the effects."""
     contents = arena.publish(3)
     run = arena.start("w1", killing)
     killing.watch(run)
@@ -278,7 +278,7 @@ def _crash_once_and_count(arena: Arena, killing: Killing) -> None:
         f"3 orders were published. Your process was killed after it had read them and before "
         f"the command {where}, and was started again"
     )
-    advice = "The effect and its mark must be one transaction (chapter 13)"
+    advice = "Write the effect and its deduplication key in one transaction (chapter 13)"
     _wait_handled(arena, contents, run, story, advice)
     twice = [one for one, times in Counter(arena.effects()).items() if times > 1]
     if twice:
@@ -345,7 +345,7 @@ STAGES = (
 
 
 class _Reads:
-    """Counts the reads and claims of a program, which all go through."""
+    """Counts the reads and claims of a program, and sends them unchanged."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -369,7 +369,7 @@ def _run_until_killed(arena: Arena, name: str, killing: Killing, what: str) -> N
 
 
 def _crash_at_the_fifth(arena: Arena) -> list[str]:
-    """Kill it after the fifth effect. Returns what is pending then."""
+    """Kill the program after the fifth effect. Returns the contents that are then pending."""
     killing = Plans(arena).kill_after_effects(5)
     _run_until_killed(arena, "w1", killing, "go on after five effects")
     return [row.content or "" for row in arena.pending()]
@@ -421,7 +421,7 @@ def _wait_handled(
 
 
 def _handled(arena: Arena) -> str:
-    """What is there, in words."""
+    """How many orders are handled, pending and not delivered, in words."""
     pending = arena.pending()
     named = ", ".join(str(row.content) for row in pending[:3])
     told = f"{len(pending)} pending ({named}{', ...' if len(pending) > 3 else ''})"

@@ -1,4 +1,4 @@
-"""Makes and renews the learner's folder.
+"""Creates or updates the learner's folder.
 
 python -m redisflow_lab.lab.workshop.learner CHAPTERS WORK [--reset CHAPTER]
 """

@@ -28,11 +28,11 @@ class Copies:
     """The learner's folder, and the chapters from which it is made.
 
     A file that the learner has changed, if only by running and saving it, is never
-    overwritten: a newer chapter is laid beside it, under a name that says so.
+    overwritten: a newer version is written beside it, with "newer" in its name.
 
     chapters:  folder of the notebooks
     work:      folder of the learner
-    for_colab: whether each chapter begins with a cell that installs the course there
+    for_colab: whether each chapter begins with a cell that installs the course on Google Colab
     """
 
     def __init__(self, chapters: Path, work: Path, *, for_colab: bool = False) -> None:
@@ -40,7 +40,7 @@ class Copies:
         self._for_colab = for_colab
 
     def update(self) -> list[str]:
-        """Make what is missing and renew what is unchanged. Returns what is to be told."""
+        """Create missing files and update unchanged ones. Returns messages for the learner."""
         self._work.mkdir(parents=True, exist_ok=True)
         if not (self._work / FILE).exists():
             Progress(self._work).begin()
@@ -63,11 +63,11 @@ class Copies:
         return told
 
     def reset(self, chapter: str) -> str:
-        """Make one chapter or consumer.py anew, and keep the old one beside it.
+        """Restore one chapter or consumer.py, and keep the learner's version beside it.
 
         chapter: its number, such as "04", or "consumer"
 
-        Returns what is to be told. Raises ValueError for a chapter that does not exist.
+        Returns a message for the learner. Raises ValueError for a chapter that does not exist.
         """
         name = self._named(chapter)
         file, told = self._work / name, f"{name} is as new."
@@ -110,7 +110,7 @@ class Copies:
         self._note(name, content)
 
     def _laid(self) -> dict[str, str]:
-        """A digest of each file as it was laid into the folder."""
+        """A digest of each file as it was written to the folder."""
         file = self._work / _LAID
         try:
             found = json.loads(file.read_text()) if file.exists() else {}
