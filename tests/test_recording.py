@@ -205,6 +205,10 @@ def damaged(content: str) -> dict[str, str]:
         "no recording of RedisFlow Lab": json.dumps({"cells": []}),
         "a recording of version 2": json.dumps({**fields, "version": 2}),
         "a damaged recording": json.dumps({**fields, "moments": [{"t_s": 0}]}),
+        "a recording of version None": json.dumps({"format": fields.get("format")}),
+        "a damaged recording: ValueError": json.dumps(
+            {**fields, "moments": [{"t_s": 0, "changes": [1], "trouble": ""}]}
+        ),
     }
 
 

@@ -111,6 +111,15 @@ def test_a_bar_ends_with_the_process_or_with_what_became_of_the_delivery(
     assert {"cross 0 0", "cross 1 0", "death 0"} <= {*frame}
 
 
+def test_a_consumer_that_died_before_it_was_given_anything_has_a_lane(
+    frames: list[Frame],
+) -> None:
+    told = pd.DataFrame([("claimed", "1-0", "alice", 0.1, 0)], columns=TOLD.columns)
+    picture = timeline.draw_timeline(told, [("alice", 0.2)])
+    assert picture.alt == "Delivery timeline. the process of alice died."
+    assert "name alice" in frames[0]
+
+
 def test_the_legend_names_what_is_to_be_seen_and_no_more(frames: list[Frame]) -> None:
     told = pd.DataFrame(BEGINS, columns=TOLD.columns)
     timeline.draw_timeline(told, [])

@@ -42,7 +42,9 @@ def _answer(reply: Any) -> str:
             return "OK"
         case bytes() | str() | int():
             return printable(_text(reply), _MOST)
-        case None | [] | {}:
+        case None:
+            return "nothing"
+        case list() | dict() if not reply:
             return "nothing"
         case [[_, list() as entries]]:  # XREADGROUP
             return _counted(len(entries))

@@ -69,7 +69,8 @@ class Recording:
             "happenings": [asdict(happening) for happening in self.happenings],
             "moments": [*to_plain(self.moments)],
         }
-        Path(path).write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        Path(path).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -79,16 +80,16 @@ class Recording:
         version.
         """
         try:
-            content = json.loads(Path(path).read_text())
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise RecordingError(
                 f"{path} is no complete recording: {error}. If it was cut off, copy it again"
             ) from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise RecordingError(f"{path} is JSON, but no recording of RedisFlow Lab")
-        if content["version"] != VERSION:
+        if (version := content.get("version")) != VERSION:
             raise RecordingError(
-                f"{path} is a recording of version {content['version']}; this is RedisFlow Lab "
+                f"{path} is a recording of version {version}; this is RedisFlow Lab "
                 f"with version {VERSION}. Open it with the release that wrote it"
             )
         try:
@@ -98,5 +99,5 @@ class Recording:
                 [Happening(**happening) for happening in content["happenings"]],
                 content["left_out"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RecordingError(f"{path} is a damaged recording: {error!r}") from None

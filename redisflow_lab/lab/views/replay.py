@@ -53,7 +53,7 @@ class Replay:
 
     def save(self, path: str | File) -> None:
         """Write the page to a file."""
-        File(path).write_text(self.html)
+        File(path).write_text(self.html, encoding="utf-8")
 
     def _notice(self) -> str:
         moments, steps = len(self._recording.moments), len(self._chosen())

@@ -72,7 +72,12 @@ class Steering:
             buttons.append(Button(f"kill {name}", f"Kill {shown}", f"{shown}.kill()", kill))
         buttons += [
             Button("age", "Let an hour pass", "lab.age()", self._age),
-            Button("claim", f"Let {claimer} claim", claim, partial(self._claim, claimer)),
+            Button(
+                "claim",
+                f"Let {printable(claimer, 20)} claim",
+                claim,
+                partial(self._claim, claimer),
+            ),
         ]
         if not self._lab.server.prefix:  # a server of the lab's own
             server = self._lab.server

@@ -63,7 +63,7 @@ def draw_timeline(events: pd.DataFrame, deaths: Deaths) -> Picture:
     steps = _steps(events, deaths)
     killed = [(consumer, steps[consumer, at]) for consumer, at in deaths]
     deliveries = [*_deliveries(events, steps)]
-    lanes = [*dict.fromkeys(events["consumer"].map(str))]
+    lanes = [*dict.fromkeys([*events["consumer"].map(str), *(who for who, _ in killed)])]
     timeline = _Timeline(deliveries, killed, lanes, max(steps.values(), default=0) + 1)
     return draw_still(
         [Panel("", timeline.frame(), timeline.height)], _WIDTH, timeline.in_words()

@@ -238,7 +238,7 @@ def _dead_letters_poison_messages(new: Attempt) -> None:
     if failing.tries < MOST_DELIVERIES:
         raise NotYetError(
             f"The message was dead-lettered after {failing.tries} of {MOST_DELIVERIES} "
-            "deliveries. Many errors are transient: retry before you give up (chapter 12)."
+            "deliveries. Most errors are transient: try again before you give up (chapter 12)."
         )
     if failing.tries > MOST_DELIVERIES:
         raise NotYetError(
