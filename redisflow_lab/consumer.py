@@ -1,6 +1,7 @@
 """RedisStreamConsumer: reads a stream in a consumer group, and acknowledges after success."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from threading import Event as ThreadEvent
 from time import monotonic
 from typing import Any
@@ -25,6 +26,7 @@ from redisflow_lab._internal.prefetch import Prefetch, State
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.processor import Processor
 from redisflow_lab._internal.redelivery import redelivery_batches
+from redisflow_lab._internal.scripts import is_refused
 from redisflow_lab._internal.user_code import check_hook
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, decoder_of
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
@@ -298,6 +300,8 @@ class RedisStreamConsumer:
                         self.take_over(handler, stop=stop)
                     self.read_new(handler, stop=stop, prefetch=self._ack_every > 1)
             except RedisError as error:
+                if is_refused(error):
+                    self._give_back()
                 self._forget_in_flight()
                 backoff.wait_or_raise(error, stop)
         try:
@@ -326,6 +330,17 @@ class RedisStreamConsumer:
             begun = self._processor.process(entries, handler, stop)
             if begun:
                 yield entries[:begun]
+
+    def _give_back(self) -> None:
+        """Take back the last delivery of what is in flight, and hand it over.
+
+        After a refused command: a supervisor that starts the process again and again, until
+        the permission is there, would use up the deliveries of messages that are not to blame.
+        """
+        entries = [*self._in_flight.unfinished(), *self._acks.completed]
+        counts = {entry.id: max(1, entry.deliveries - 1) for entry in entries}
+        with suppress(RedisError):  # the permission may be missing for this as well
+            self._group.renew([*counts], self._min_idle_ms, counts)
 
     def _forget_in_flight(self) -> None:
         """Close all connections. What is still pending is replayed, or claimed when idle."""

@@ -5,6 +5,7 @@ original entry, unchanged, followed by eight fields that say why it was dead-let
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,8 +39,12 @@ local group, id, owner = ARGV[1], ARGV[2], ARGV[3]
 if owner ~= '' and #redis.call('XPENDING', KEYS[1], group, id, id, 1, owner) == 0 then
   return 0
 end
-redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
-redis.call('XACK', KEYS[1], group, id)
+local letter = redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
+local acked = redis.pcall('XACK', KEYS[1], group, id)
+if type(acked) == 'table' and acked['err'] then
+  redis.pcall('XDEL', KEYS[2], letter)  -- else each try leaves one
+  return acked
+end
 return 1
 """
 _REDRIVE = """
@@ -118,8 +123,13 @@ def dead_letter(redis: Redis, dead_stream: str, letter: DeadLetter) -> bool:
         pass
     if not dropped and not redis.xpending_range(key, group, entry_id, entry_id, 1, owner):
         return False
-    redis.execute_command("XADD", dead_stream, "*", *fields)
-    redis.xack(key, group, entry_id)
+    letter_id = redis.execute_command("XADD", dead_stream, "*", *fields)
+    try:
+        redis.xack(key, group, entry_id)
+    except NoPermissionError:
+        with suppress(NoPermissionError):
+            redis.xdel(dead_stream, letter_id)  # else each try leaves one
+        raise
     return True
 
 

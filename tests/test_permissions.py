@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event as StopEvent
 
 import pytest
 import redis
 from consumers import rows
-from handlers import collect_until
+from handlers import collect_until, decline
+from idle import deliver_to
 from network import address_of
 from redis import Redis
 
@@ -175,6 +177,56 @@ def test_an_error_names_the_command_that_is_needed_and_nothing_is_lost(
         for letter in DeadLetters(own_lab.redis, "orders")
     }
     assert published <= {*handled, *dead}
+
+
+@pytest.mark.parametrize("command", [name for name in NEEDED if name.startswith("x")])
+def test_restarts_while_a_permission_is_missing_use_up_no_delivery(
+    own_lab: Lab, without: Callable[[str], Redis], command: str
+) -> None:
+    """As of a service that is started again and again until somebody notices."""
+    redis_of_all = own_lab.redis
+    redis_of_all.xgroup_create("orders", "billing", id="0", mkstream=True)
+    publish_numbered(redis_of_all, 6)
+    deliver_to(own_lab, "orders", "alice", 4)
+    client = without(command)
+    handled: list[str] = []
+    for _ in range(12):
+        alice = RedisStreamConsumer(client, "orders", "billing", "alice", block_ms=20)
+        stop = StopEvent()
+        if "5" in handled:  # it works without
+            break
+        with suppress(redis.exceptions.NoPermissionError):
+            alice.run(collect_until("5", handled, stop), stop=stop)
+    assert len(DeadLetters(redis_of_all, "orders")) == 0
+    stop = StopEvent()
+    publish_numbered(redis_of_all, 1, first=6)
+    alice = RedisStreamConsumer(redis_of_all, "orders", "billing", "alice", block_ms=20)
+    alice.run(collect_until("6", handled, stop), stop=stop)
+    assert {*handled} == {*map(str, range(7))}
+    assert len(DeadLetters(redis_of_all, "orders")) == 0
+    assert rows(own_lab.groups(), "pending", "lag") == [[0, 0]]
+
+
+@pytest.mark.parametrize("also", ["+eval", "-eval"])
+def test_a_poison_message_leaves_no_dead_letters_while_it_cannot_be_acknowledged(
+    own_lab: Lab, without: Callable[[str], Redis], also: str
+) -> None:
+    own_lab.redis.xgroup_create("orders", "billing", id="0", mkstream=True)
+    publish_numbered(own_lab.redis, 1)
+    client = without("xack")
+    own_lab.redis.execute_command("ACL", "SETUSER", "service", also)
+    for _ in range(5):
+        alice = RedisStreamConsumer(client, "orders", "billing", "alice", max_deliveries=1)
+        for step in (alice.replay_pending, alice.read_new):
+            with suppress(redis.exceptions.NoPermissionError):
+                step(decline)
+    assert own_lab.redis.xlen("orders:dead") == 0
+    assert len(own_lab.pending()) == 1
+
+
+def publish_numbered(redis: Redis, count: int, *, first: int = 0) -> None:
+    messages = (Message("web", str(first + number)) for number in range(count))
+    RedisStreamProducer(redis, "orders").publish_many(messages)
 
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

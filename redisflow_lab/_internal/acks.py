@@ -23,6 +23,11 @@ class Acks:
         self._completed.append(entry)
         return len(self._completed)
 
+    @property
+    def completed(self) -> list[Entry]:
+        """What is completed, and not sent."""
+        return [*self._completed]
+
     def send(self) -> list[Entry]:
         """Take all completed entries. The caller sends them, then confirms or restores them."""
         sent, self._completed = self._completed, []

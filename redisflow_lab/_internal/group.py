@@ -45,7 +45,7 @@ for _, entry in ipairs(entries) do
 end
 if #claim > 5 then
   claim[#claim + 1] = 'JUSTID'
-  redis.call(unpack(claim))
+  redis.pcall(unpack(claim))  -- an error here would leave a delivery counted and not made
 end
 return {entries, deliveries}
 """

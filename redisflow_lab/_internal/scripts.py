@@ -26,12 +26,13 @@ def run_script(redis: Redis, script: str, keys: Sequence[str], *arguments: Any) 
     try:
         return redis.execute_command("EVAL", script, len(keys), *keys, *arguments)
     except ResponseError as error:
-        if _is_refused(error):
+        if is_refused(error):
             raise ScriptRefusedError(str(error)) from None
         raise
 
 
-def _is_refused(error: ResponseError) -> bool:
+def is_refused(error: Exception) -> bool:
+    """Whether the server refuses a command to this user, alone or in a script."""
     text = str(error)
     return (
         isinstance(error, NoPermissionError)
