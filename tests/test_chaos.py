@@ -6,6 +6,8 @@ import secrets
 import pytest
 from chaos import Plan, chaos
 
+pytestmark = pytest.mark.by_server
+
 
 def test_the_same_seed_gives_the_same_plan() -> None:
     first, second, other = (

@@ -18,6 +18,8 @@ from redisflow_lab.lab.workshop.progress import Progress
 from redisflow_lab.lab.workshop.tasks import Exercises
 from redisflow_lab.lab.workshop.verdict import Outcome
 
+pytestmark = pytest.mark.by_server
+
 WRONG = [
     pytest.param(id_, wrong, id=f"{id_}: {wrong.what}")
     for id_, found in EXERCISES.items()

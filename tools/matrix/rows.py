@@ -33,6 +33,7 @@ class Row:
     packages: "locked", "lowest" or "newest"
     server:   makes the server ready, and yields the environment variables that select it
     whole:    also run the tests marked `once`, for which one row is enough
+    again:    another row has this server, so leave out the tests marked `by_server`
     """
 
     wanted: str
@@ -40,6 +41,7 @@ class Row:
     python: str = HERE
     packages: str = "locked"
     whole: bool = False
+    again: bool = False
 
     def interpreter(self) -> Path:
         """The Python that runs this row. Raises MissingError."""
@@ -56,14 +58,14 @@ def all_rows() -> list[Row]:
         Row("bundled", bundled, whole=True),
         *(Row(_short(folder), partial(on_path, folder)) for folder in [*found, *fetched]),
         *([] if fetched else [Row("redis-server", none_fetched)]),
-        Row("Docker", in_docker),
+        Row("Docker", in_docker, again=bool(fetched)),
         Row("a URL", partial(by_url, [*found, *fetched])),
         *(
-            Row("bundled", bundled, python)
+            Row("bundled", bundled, python, again=True)
             for python in PYTHONS
             if python not in (HERE, *OTHER_PACKAGES)
         ),
-        *(Row("bundled", bundled, *pair) for pair in OTHER_PACKAGES.items()),
+        *(Row("bundled", bundled, *pair, again=True) for pair in OTHER_PACKAGES.items()),
     ]
 
 

@@ -67,8 +67,11 @@ def run(row: Row, number: int) -> Result:
             )
             report = FOLDER / f"{number}.xml"
             tests = ("-n", "2", "--dist", "worksteal", "tests")
-            marked = ("-m", "not slow" if row.whole else "not once and not slow")
-            result.tests = tests_of(report_of(python, environment, report, *tests, *marked))
+            left_out = {"slow": True, "once": not row.whole, "by_server": row.again}
+            wanted = " and ".join(f"not {mark}" for mark, is_out in left_out.items() if is_out)
+            result.tests = tests_of(
+                report_of(python, environment, report, *tests, "-m", wanted)
+            )
             chapters = ("-n", "2", "--dist", "loadfile", "--nbval", "notebooks")
             result.chapters = chapters_of(report_of(python, environment, report, *chapters))
     except MissingError as error:
