@@ -162,6 +162,7 @@ def test_each_crash_point_is_at_the_instruction_of_its_name(lab: Lab, stream: st
 
 PRODUCER = """
 import json, sys
+from threading import Event
 from redis import Redis
 from redisflow_lab import Message, RedisStreamProducer
 address, stream, name = json.load(sys.stdin)
@@ -170,6 +171,7 @@ number = 0
 while True:
     producer.publish(Message(name, f"{name} {number}"))
     number += 1
+    Event().wait(0.005)  # a slow machine has to keep up with it
 """
 
 
