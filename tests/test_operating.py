@@ -108,18 +108,17 @@ def test_entries_are_decoded(lab: Lab, stream: str, redisflow: Redisflow) -> Non
     assert "1 x Dune" in redisflow("entries", stream).out
 
 
-def test_new_entries_are_followed_until_ctrl_c(
-    lab: Lab, stream: str, publish: Publish, tmp_path: Path
-) -> None:
+def test_new_entries_are_followed_until_ctrl_c(own_lab: Lab, publish: Publish) -> None:
     publish("before")
     follower = subprocess.Popen(
-        [sys.executable, "-m", "redisflow_lab", "entries", stream, "--follow", "--json"],
-        env={**os.environ, "REDISFLOW_URL": lab.url}, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "redisflow_lab", "entries", "orders", "--follow", "--json"],
+        env={**os.environ, "REDISFLOW_URL": own_lab.url}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert follower.stdout is not None
     try:
-        lab.wait_until(
-            lambda: any(row["cmd"] == "xread" for row in lab.redis.client_list()), "it reads"
+        own_lab.wait_until(
+            lambda: any(row["cmd"] == "xread" for row in own_lab.redis.client_list()),
+            "it reads",
         )
         publish("one", "two")
         lines = [json.loads(follower.stdout.readline()) for _ in range(2)]
@@ -243,7 +242,7 @@ def test_a_stream_is_trimmed_up_to_what_is_pending(
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (("inspect", "no such stream"), 1, "no stream 'no such stream'"),
+        (("inspect", "MISSING"), 1, "no stream 'MISSING'"),
         (("pending", "STREAM", "nobody"), 1, "no group 'nobody'"),
         (("pending", "STREAM", "billing", "--idle", "soon"), 2, "'soon' is no duration"),
         (("entries", "STREAM", "--from", "yesterday"), 1, "Invalid stream ID"),
@@ -264,10 +263,10 @@ def test_what_cannot_be_done_is_one_sentence(
 ) -> None:
     lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
     lab.redis.rpush(f"{stream}:list", "a")
-    names = {"STREAM": stream, "LIST": f"{stream}:list"}
+    names = {"STREAM": stream, "LIST": f"{stream}:list", "MISSING": f"{stream}:missing"}
     done = redisflow(*(names.get(argument, argument) for argument in arguments))
     assert done.status == status, done.err
-    assert says in done.sentence
+    assert says.replace("MISSING", names["MISSING"]) in done.sentence
     assert "Traceback" not in done.err
     assert done.out == ""
 
@@ -363,8 +362,9 @@ def test_the_permissions_that_the_page_names_are_enough(
     refused = redisflow(*trim, url=url)
     assert (refused.status, "eval" in refused.sentence.lower()) == (1, True)
     allow(*(command for sentence in more for command in sentence))
-    (row,) = redisflow("streams", "--seconds", 0, "--json", url=url).json
-    assert row["stream"] == "orders"
+    own_lab.redis.xadd("secret", {"data": "x"})
+    rows = redisflow("streams", "--seconds", 0, "--json", url=url).json
+    assert [(row["stream"], row["length"]) for row in rows] == [("orders", 2), ("secret", None)]
     assert redisflow(*trim, url=url).status == 0
     assert own_lab.redis.xlen("orders") == 1
     assert redisflow("watch", "orders", "--count", 1, url=url).status == 0

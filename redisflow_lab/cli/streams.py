@@ -112,17 +112,19 @@ def _stream(
     redis: Redis, key: bytes, before: int | None, took_s: float
 ) -> dict[str, Any] | None:
     """A row of `streams`; None if the stream is gone."""
+    name = key.decode(errors="backslashreplace")
     try:
         info: Any = redis.xinfo_stream(key)
-    except NoPermissionError:
-        raise
+    except NoPermissionError:  # SCAN names keys that this user may not read
+        unknown = dict.fromkeys(("length", "groups", "memory_bytes", "entries_per_s"))
+        return {"stream": name, **unknown}
     except ResponseError:
         return None
     rate = None
     if took_s and before is not None:
         rate = round(max(info["entries-added"] - before, 0) / took_s, 1)
     return {
-        "stream": key.decode(errors="backslashreplace"),
+        "stream": name,
         "length": info["length"],
         "groups": info["groups"],
         "memory_bytes": _memory(redis, key),
