@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from redisflow_lab.lab.views.layout import Layout
 from redisflow_lab.lab.views.replay import MOST_STEPS, Replay
 from redisflow_lab.lab.views.shapes import STYLES, Frame, Path, Rect, Text
 from redisflow_lab.lab.views.story import CELLS
+from redisflow_lab.lab.views.storyboard import storyboard
 
 CONSUMERS = ["alice", "bob", "carol"]
 STEPS = st.lists(
@@ -432,3 +434,15 @@ def test_a_group_that_is_destroyed_while_it_is_recorded(lab: Lab, stream: str) -
     state = recording.moments[-1].state
     assert state is not None
     assert state.groups == {}
+
+
+def test_a_claim_is_a_key_moment_also_if_it_is_seen_before_its_reply(
+    lab: Lab, stream: str
+) -> None:
+    """The recorder looked between the command and its reply."""
+    before = record(lab, stream).moments[-1]
+    lab.redis.xclaim(stream, "billing", "bob", 0, ["2-0"])
+    after = lab.recording(stream).moments[-1].state
+    moments = [replace(before, t_s=0.0), Moment(1.0, after), Moment(1.1, after)]
+    claim = Happening(1.05, "command", "XCLAIM orders billing bob 0 2-0 → 1 entry")
+    assert "XCLAIM" in storyboard(Recording("orders", moments, [claim]), "billing").alt

@@ -52,9 +52,13 @@ def _key_moments(story: Story) -> list[_Key]:
     last = len(recording.moments) - 1
     keys: dict[int, _Key] = {}
     begins: dict[int, _Key] = {}  # shown if there is room
+    told = 0  # the moment of the happening before
     for happening in recording.happenings:
         number = story.moment_after(happening.t_s)
-        claimed = happening.kind == "command" and number and story.moved(number)
+        # The recorder may have looked between a command and its reply: one moment earlier.
+        moved = any(story.moved(seen) for seen in range(told + 1, number + 1))
+        claimed = happening.kind == "command" and moved
+        told = number
         if happening.kind in ("died", "ended") or claimed:
             keys[number] = _Key(number, happening.text)
         if happening.kind == "started":
