@@ -174,6 +174,9 @@ def test_dead_letters_are_listed_shown_redriven_and_discarded(
     first, second, third = (row["letter_id"] for row in rows)
     shown = redisflow("dead-letters", "show", stream, first, "--json").json
     assert (shown["reason"], shown["entry"]["content"]) == ("failed", "Kim")
+    text = " ".join(redisflow("dead-letters", "show", stream, first).out.split())
+    assert f"at {shown['at']} " in text  # when it was dead-lettered, and not the entry's own
+    assert "entry content Kim" in text
     dry = redisflow("dead-letters", "redrive", stream, first, "--dry-run", "--json").json
     assert [row["letter_id"] for row in dry] == [first]
     assert lab.redis.xlen(stream) == 3

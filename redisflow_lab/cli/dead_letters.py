@@ -66,12 +66,13 @@ def show_one(
     with server_at(url) as redis:
         (letter,) = _named(DeadLetters(redis, stream), [letter_id])
     flat = [part for pair in letter.fields for part in pair]
-    row = _row(letter) | {"entry": decoded(letter.entry_id.encode(), flat, raw=False)}
+    row, entry = _row(letter), decoded(letter.entry_id.encode(), flat, raw=False)
     if as_json:
-        show_json(row)
+        show_json(row | {"entry": entry})
         return
-    for name, value in (row | row.pop("entry")).items():
-        print(f"{name:>10}  {printable(str(value), 1_000)}")
+    named = {f"entry {name}": value for name, value in entry.items()}
+    for name, value in (row | named).items():
+        print(f"{name:>16}  {printable(str(value), 1_000)}")
 
 
 @app.command()
