@@ -9,9 +9,11 @@ The helper, which a service imports, needs only redis, hiredis and protobuf:
 - `dead_letters`  messages that were dead-lettered, why, and how to redrive them
 - `idempotency`   idempotent effects in Redis, deduplicated by key
 - `inspection`    the exact state of a stream at one moment: lag, pending entries, owners
-- `metrics`       what a server knows of streams, for Prometheus; needs prometheus-client
 - `retention`     removes old entries, but none that is pending
-- `events`        one hook for everything that happens to a message
+- `events`        hooks for everything that happens to a message
+- `health`        what a running consumer is doing, for the probes of a service
+- `metrics`       producers, consumers and streams for Prometheus; needs prometheus-client
+- `otel`          producers and consumers for OpenTelemetry; needs opentelemetry-api
 - `interfaces`    what a handler receives; what a producer and a consumer must do
 - `signals`       SIGTERM and Ctrl-C as an event that ends a loop
 - `capabilities`  which commands the connected server supports

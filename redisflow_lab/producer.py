@@ -1,12 +1,13 @@
 """RedisStreamProducer: writes messages to a stream, one at a time or pipelined in batches."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from itertools import islice
 from threading import Event as ThreadEvent
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
@@ -15,11 +16,15 @@ from redisflow_lab._internal.backoff import Backoff, transient_reason
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
+from redisflow_lab._internal.hooks import guarded
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import MOST_ARGUMENTS, ScriptRefusedError, run_script
+from redisflow_lab._internal.trimmer import Trimmer
 from redisflow_lab._internal.wire import CommandPipe
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
+from redisflow_lab.events import Published, PublishHook
 from redisflow_lab.message import FIELD, Message
+from redisflow_lab.retention import Retention
 
 log = GuardedLog(__name__)
 
@@ -55,16 +60,28 @@ return id
 """
 
 
+class _Sent(NamedTuple):
+    """A batch that was sent, and not answered yet."""
+
+    messages: int
+    at: float
+
+
 class RedisStreamProducer:
     """Writes messages to one stream.
 
-    redis:  a client of the server. The producer opens connections of its own with the same
-            address and credentials
-    stream: the key of the stream; the first message creates it
-    maxlen: trim the stream to about this many entries with each write, oldest first, whether
-            they have been consumed or not (default: None, keep all). Redis trims whole nodes
-            of entries, so some more may remain: https://redis.io/docs/latest/commands/xadd/
-    codec:  how messages are encoded (default: a `Message` as a StreamMessage)
+    redis:      a client of the server. The producer opens connections of its own with the same
+                address and credentials
+    stream:     the key of the stream; the first message creates it
+    maxlen:     trim the stream to about this many entries with each write, oldest first,
+                whether they have been consumed or not (default: None, keep all). Redis trims
+                whole nodes of entries, so some more may remain:
+                https://redis.io/docs/latest/commands/xadd/
+    retention:  trim the stream from time to time, by age or by what every group has
+                acknowledged, and never what is pending (default: None, keep all)
+    codec:      how messages are encoded (default: a `Message` as a StreamMessage)
+    on_publish: called with a `Published` after each attempt to write: a message, or a batch of
+                `publish_many`. What it raises is logged, and has no effect on the write
 
     A write without a key is never retried. If the connection breaks, it raises
     redis.ConnectionError or redis.TimeoutError, and the message may or may not have been
@@ -78,11 +95,15 @@ class RedisStreamProducer:
         stream: str = "messages",
         *,
         maxlen: int | None = None,
+        retention: Retention | None = None,
         codec: Codec[Any] = MESSAGE_CODEC,
+        on_publish: PublishHook | None = None,
     ) -> None:
         self.stream = check_name("stream", stream)
         self._redis = stream_client(redis)
         check_codec(codec)
+        self._on_publish = guarded("on_publish", on_publish)
+        self._trimmer = Trimmer(self._redis, self.stream, retention) if retention else None
         self._encode = encoder_of(codec)
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
@@ -113,7 +134,7 @@ class RedisStreamProducer:
         """
         values = [self._encode(message), *_flat(fields)]
         if key is None:
-            reply = self._redis.execute_command(*self._xadd, *values)
+            reply = self._attempt(lambda: self._redis.execute_command(*self._xadd, *values))
         else:
             key = check_name("key", key)
             producer = message.producer if isinstance(message, Message) else ""
@@ -122,6 +143,8 @@ class RedisStreamProducer:
             )
         entry_id: str = reply.decode()
         log.debug("wrote %s to %s", entry_id, self.stream)
+        if self._trimmer is not None:
+            self._trimmer.trim_if_due()
         return entry_id
 
     def publish_many(self, messages: Iterable[Any], *, batch_size: int = 500) -> list[str]:
@@ -147,34 +170,59 @@ class RedisStreamProducer:
         check_positive("batch_size", batch_size)
         source = iter(messages)
         entry_ids: list[str] = []
-        with closing(CommandPipe(self._redis)) as pipe:
-            while True:
-                try:
-                    batch = [self._encode(message) for message in islice(source, batch_size)]
-                except Exception:
-                    self._receive_ids(pipe, leave=0)  # the batches before are still written
-                    raise
-                if not batch:
-                    entry_ids += self._receive_ids(pipe, leave=0)
-                    return entry_ids
-                pipe.send_each(self._xadd, batch)
-                entry_ids += self._receive_ids(pipe, leave=1)
+        sent: deque[_Sent] = deque()
+        try:
+            with closing(CommandPipe(self._redis)) as pipe:
+                while True:
+                    try:
+                        batch = [self._encode(each) for each in islice(source, batch_size)]
+                    except Exception:
+                        self._receive_ids(pipe, sent, leave=0)  # those are still written
+                        raise
+                    if not batch:
+                        entry_ids += self._receive_ids(pipe, sent, leave=0)
+                        return entry_ids
+                    sent.append(_Sent(len(batch), monotonic()))
+                    pipe.send_each(self._xadd, batch)
+                    entry_ids += self._receive_ids(pipe, sent, leave=1)
+        except RedisError as error:
+            for unanswered in sent:
+                self._report(*unanswered, error)
+            raise
 
-    def _receive_ids(self, pipe: CommandPipe, *, leave: int) -> list[str]:
+    def _receive_ids(self, pipe: CommandPipe, sent: deque[_Sent], *, leave: int) -> list[str]:
         """Return the ids of the oldest batches in flight, until `leave` batches remain."""
         entry_ids: list[str] = []
         while pipe.in_flight > leave:
             written = [entry_id.decode() for entry_id in pipe.receive()]
             log.debug("wrote %d to %s: %s", len(written), self.stream, written)
+            self._report(*sent.popleft())
             entry_ids += written
+        if self._trimmer is not None and entry_ids:
+            self._trimmer.trim_if_due()
         return entry_ids
+
+    def _attempt(self, write: Callable[[], Any]) -> Any:
+        """Write one message, and report how that went."""
+        began_at = monotonic()
+        try:
+            reply = write()
+        except RedisError as error:
+            self._report(1, began_at, error)
+            raise
+        self._report(1, began_at)
+        return reply
+
+    def _report(self, messages: int, at: float, error: RedisError | None = None) -> None:
+        if self._on_publish is not None:
+            self._on_publish(Published(self.stream, messages, monotonic() - at, error))
 
     def _retried(self, write: Callable[[], Any], key: str, retry_for_s: float) -> Any:
         backoff = Backoff(log, f"key {printable(key)} to {printable(self.stream)}")
         until = monotonic() + retry_for_s
         while True:
             try:
-                reply = write()
+                reply = self._attempt(write)
             except RedisError as error:
                 reason, left_s = transient_reason(error), until - monotonic()
                 if reason is None or left_s <= 0:

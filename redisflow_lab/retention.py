@@ -102,6 +102,28 @@ class Trimmed:
     held_by_pending: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What a producer removes from its stream, from time to time. Give one of the first two.
+
+    older_than_s: entries that were written longer ago, in seconds
+    acknowledged: what each group has acknowledged
+    every_s:      how often to trim, in seconds: with a write, if it is time (default: 10)
+
+    Both are explained at `trim`. Neither removes what is pending.
+    """
+
+    older_than_s: float | None = None
+    acknowledged: bool = False
+    every_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _limit(
+            None, None, self.older_than_s, acknowledged=self.acknowledged, even_pending=False
+        )
+        _check_not_negative("every_s", self.every_s)
+
+
 def trim(
     redis: Redis,
     stream: str,

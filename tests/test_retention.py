@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 from consumers import NewConsumer, Publish, numbered
-from handlers import collect_until
+from handlers import collect_into, collect_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from network import address_of
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.dead_letters import DeadLetters, Reason
 from redisflow_lab.lab import Lab
-from redisflow_lab.retention import Trimmed, trim
+from redisflow_lab.retention import Retention, Trimmed, trim
 
 
 def add(lab: Lab, stream: str, *ids: str) -> None:
@@ -214,7 +215,9 @@ def check_trim(
 ) -> None:
     """Compare with what is right, found from what the server said before."""
     before = [int(entry_id.split("-")[0]) for entry_id in ids_of(lab, stream)]
-    oldest = min((int(e.split("-")[0]) for ids in pending.values() for e in ids), default=10**9)
+    # What is pending before the first entry was deleted: it holds nothing.
+    held = [int(e.split("-")[0]) for ids in pending.values() for e in ids]
+    oldest = min((one for one in held if before and one >= before[0]), default=10**9)
     read_up_to = min(
         int(group["last-delivered-id"].split(b"-")[0])
         for group in lab.redis.xinfo_groups(stream)
@@ -256,12 +259,16 @@ def test_a_limit_that_is_none_is_explained(
     assert ids_of(lab, stream) == TEN
 
 
-def test_a_user_who_may_not_trim_is_told_what_is_needed(own_lab: Lab) -> None:
-    add(own_lab, "orders", *TEN)
+def user_without_xtrim(own_lab: Lab) -> Redis:
     own_lab.redis.execute_command(
         "ACL", "SETUSER", "service", "reset", "on", ">pw", "~*", "+@all", "-xtrim"
     )
-    service = Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+    return Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+
+
+def test_a_user_who_may_not_trim_is_told_what_is_needed(own_lab: Lab) -> None:
+    add(own_lab, "orders", *TEN)
+    service = user_without_xtrim(own_lab)
     with pytest.raises(NoPermissionError, match=r"orders cannot be trimmed: .*XTRIM"):
         trim(service, "orders", maxlen=1)
     assert ids_of(own_lab, "orders") == TEN
@@ -273,3 +280,72 @@ def test_a_full_server_can_be_trimmed(own_lab: Lab) -> None:
     with pytest.raises(ResponseError, match="maxmemory"):
         add(own_lab, "orders", "11-0")
     assert trim(own_lab.redis, "orders", maxlen=4).removed == 6
+
+
+def test_a_producer_removes_what_every_group_has_acknowledged(
+    lab: Lab, stream: str, consumer: NewConsumer
+) -> None:
+    kept = Retention(acknowledged=True, every_s=0)
+    producer = RedisStreamProducer(lab.redis, stream, retention=kept)
+    handled: list[str] = []
+    billing, shipping = consumer(), consumer(group="shipping", batch=2)
+    producer.publish_many([Message("web", content) for content in numbered(6)])
+    billing.read_new(lambda _: None)
+    producer.publish(Message("web", "6"))
+    assert lab.redis.xlen(stream) == 7  # shipping has read nothing
+    shipping.read_new(collect_into(handled))
+    producer.publish(Message("web", "7"), key="7")
+    assert lab.redis.xlen(stream) == 6
+    assert handled == ["0", "1"]
+
+
+def test_a_producer_removes_by_age_but_nothing_that_is_pending(lab: Lab, stream: str) -> None:
+    for old in ("1-0", "2-0", "3-0"):
+        lab.redis.xadd(stream, {"data": b""}, id=old)
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    lab.redis.xack(stream, "billing", "1-0")
+    kept = Retention(older_than_s=3_600, every_s=0)
+    producer = RedisStreamProducer(lab.redis, stream, retention=kept)
+    new = producer.publish(Message("web", "new"))
+    assert ids_of(lab, stream) == ["2-0", "3-0", new]
+    lab.redis.xack(stream, "billing", "2-0")
+    (newer,) = producer.publish_many([Message("web", "newer")])
+    assert ids_of(lab, stream) == [new, newer]
+
+
+def test_a_producer_trims_when_it_is_time_only(lab: Lab, stream: str) -> None:
+    producer = RedisStreamProducer(lab.redis, stream, retention=Retention(acknowledged=True))
+    lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    producer.publish(Message("web", "a"))
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, noack=True)
+    producer.publish(Message("web", "b"))
+    assert lab.redis.xlen(stream) == 2
+
+
+def test_a_trim_that_is_refused_harms_no_publish(
+    own_lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = user_without_xtrim(own_lab)
+    kept = Retention(acknowledged=True, every_s=0)
+    producer = RedisStreamProducer(redis, "orders", retention=kept)
+    own_lab.redis.xgroup_create("orders", "billing", id="0", mkstream=True)
+    for content in numbered(3):
+        producer.publish(Message("web", content))
+    assert own_lab.redis.xlen("orders") == 3
+    (line,) = [r.getMessage() for r in caplog.records if "is not trimmed" in r.getMessage()]
+    assert "this user may not run the script" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "give one of"),
+        ({"older_than_s": 5, "acknowledged": True}, "give one of"),
+        ({"older_than_s": -1}, "older_than_s must be 0 or more, not -1"),
+        ({"acknowledged": True, "every_s": -1}, "every_s must be 0 or more, not -1"),
+    ],
+)
+def test_a_retention_that_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Retention(**given)

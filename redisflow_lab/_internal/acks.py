@@ -1,9 +1,10 @@
 """Acknowledgements of completed entries: completed, sent, then confirmed or restored."""
 
+from time import monotonic
+
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.group import Group
-from redisflow_lab.events import Kind
 
 
 class Acks:
@@ -33,11 +34,13 @@ class Acks:
         sent, self._completed = self._completed, []
         return sent
 
-    def confirm(self, sent: list[Entry]) -> None:
-        """Note that the server has removed these from the pending list."""
+    def confirm(self, sent: list[Entry], took_s: float | None = None) -> None:
+        """Note that the server has removed these from the pending list.
+
+        took_s: how long that took; None if it was not waited for
+        """
         if self._emitter.enabled:
-            for entry in sent:
-                self._emitter.emit(Kind.ACKED, entry)
+            self._emitter.acked(sent, took_s)
 
     def restore(self, sent: list[Entry]) -> None:
         """Take back entries whose reply was lost: they may or may not be pending."""
@@ -48,9 +51,10 @@ class Acks:
         sent = self.send()
         if not sent:
             return
+        began = monotonic()
         try:
             self._group.acknowledge([entry.id for entry in sent])
         except BaseException:
             self.restore(sent)
             raise
-        self.confirm(sent)
+        self.confirm(sent, monotonic() - began)

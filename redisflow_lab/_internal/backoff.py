@@ -1,6 +1,7 @@
 """Transient errors: which ones they are, and how long to wait before the next try."""
 
 import re
+from collections.abc import Callable
 from threading import Event as ThreadEvent
 
 import redis
@@ -81,10 +82,15 @@ class Backoff:
 
     log: the logger to write to
     who: the beginning of each line, such as "alice of billing on orders"
+    on_outage: called with the reason when an outage begins, or its reason changes, and with ""
+         when it has ended
     """
 
-    def __init__(self, log: GuardedLog, who: str) -> None:
+    def __init__(
+        self, log: GuardedLog, who: str, on_outage: Callable[[str], None] | None = None
+    ) -> None:
         self._log, self._who = log, who
+        self._on_outage = on_outage or (lambda _: None)
         self._backoff = ExponentialWithJitterBackoff(cap=_LONGEST_S, base=_FIRST_S)
         self._tries = 0
         self._reason = ""  # of the current outage; empty if there is none
@@ -98,10 +104,12 @@ class Backoff:
 
     def next_wait_s(self, reason: str, error: object) -> float:
         """How long to wait before the next try, in seconds."""
-        if reason != self._reason:
+        if changed := reason != self._reason:
             text = printable(str(error), 1_000)
             self._log.warning("%s: %s, retrying: %s", self._who, reason, text)
         self._reason = reason
+        if changed:
+            self._on_outage(reason)
         wait_s = self._backoff.compute(min(self._tries, _MOST_DOUBLINGS))
         self._tries += 1
         return float(wait_s)
@@ -112,3 +120,4 @@ class Backoff:
             tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
             self._log.warning("%s: recovered after %s", self._who, tries)
             self._reason, self._tries = "", 0
+            self._on_outage("")

@@ -1,67 +1,146 @@
-"""Sends an event to the log and the hook for everything that happens to an entry."""
+"""Sends an event to the log and the hooks for everything that happens to an entry."""
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 
 from redisflow_lab._internal.entry import Entry
-from redisflow_lab._internal.guarded_log import GuardedLog
+from redisflow_lab._internal.hooks import guarded
 from redisflow_lab._internal.printable import printable
-from redisflow_lab._internal.user_code import ENDS_THE_PROCESS, check_finished
-from redisflow_lab.events import Event, Hook, Kind, log_event
+from redisflow_lab._internal.tally import Tally
+from redisflow_lab.events import Batch, BatchHook, Event, Hook, Kind, log_event
 from redisflow_lab.events import log as event_log
-
-log = GuardedLog("redisflow_lab.consumer")
-
-HOOK_FAILED = "on_event failed, and is called again for the next event"
 
 
 class Emitter:
-    """Makes the events of one consumer, logs them, and calls its hook.
+    """Makes the events of one consumer, logs them, and calls its hooks.
 
-    hook: the consumer's `on_event`
+    on_event, on_batch: the consumer's
     """
 
-    def __init__(self, stream: str, group: str, consumer: str, hook: Hook | None) -> None:
-        self._stream, self._group, self._consumer = stream, group, consumer
-        self._hook = hook
-        self._hook_is_failing = False  # only the first of several failures in a row is logged
+    def __init__(
+        self,
+        stream: str,
+        group: str,
+        consumer: str,
+        on_event: Hook | None,
+        on_batch: BatchHook | None = None,
+    ) -> None:
+        self._names = stream, group, consumer
+        self._on_event = guarded("on_event", on_event)
+        pass_on = guarded("on_batch", on_batch)
+        self._tally = Tally(lambda: Batch(*self._names), pass_on) if pass_on else None
+        self.last_error = ""
+        """Of the handler or the server, in words."""
 
     @property
     def who(self) -> str:
         """The consumer in words, for a log line."""
-        name, group, stream = map(printable, (self._consumer, self._group, self._stream))
+        stream, group, name = map(printable, self._names)
         return f"{name} of {group} on {stream}"
 
     @property
-    def enabled(self) -> bool:
+    def takes_events(self) -> bool:
         """Whether the log or the hook takes events that are not errors. Asked once a batch."""
-        return self._hook is not None or event_log.enabled_for(logging.DEBUG)
+        return self._on_event is not None or event_log.enabled_for(logging.DEBUG)
 
-    def emit(
+    @property
+    def enabled(self) -> bool:
+        """Whether anything at all takes them, one by one or counted. Asked once a batch."""
+        return self._tally is not None or self.takes_events
+
+    def delivered(self, batch: Sequence[Entry]) -> None:
+        """Emit that a batch was delivered."""
+        if self._tally is not None and batch:
+            self._tally.delivered(batch)
+        self._emit_each(Kind.DELIVERED, batch)
+
+    def claimed(self, entries: Sequence[Entry]) -> None:
+        """Emit that these entries were claimed."""
+        if self._tally is not None and entries:
+            self._tally.count(Kind.CLAIMED, len(entries))
+        self._emit_each(Kind.CLAIMED, entries)
+
+    @property
+    def timed(self) -> Callable[[float], None] | None:
+        """Takes how long a handler took that has returned; None if nothing is counted."""
+        return None if self._tally is None else self._tally.handled_s.append
+
+    def handled(self, entry: Entry, began_at: float) -> None:
+        """Emit that the handler, which was called at `began_at`, has returned."""
+        self._emit(Kind.HANDLED, entry, began_at=began_at)
+
+    def acked(self, entries: Sequence[Entry], took_s: float | None = None) -> None:
+        """Emit that these entries were acknowledged.
+
+        took_s: how long the XACK took; None if it was not waited for
+        """
+        if self._tally is not None and entries:
+            self._tally.count(Kind.ACKED, len(entries))
+            if took_s is not None:
+                self._tally.acknowledged(took_s)
+        self._emit_each(Kind.ACKED, entries)
+
+    def failed(
+        self, entry: Entry, began_at: float, error: str, exception: BaseException
+    ) -> None:
+        """Emit that the handler has raised."""
+        if self._tally is not None:
+            self._tally.failed(began_at, exception)
+        self.last_error = error
+        self._emit(Kind.FAILED, entry, error, began_at, exception)
+
+    def paused(self, entry: Entry, began_at: float, error: str) -> None:
+        """Emit that the handler is called again, after a pause."""
+        if self._tally is not None:
+            self._tally.count(Kind.PAUSED)
+        self.last_error = error
+        self._emit(Kind.PAUSED, entry, error, began_at)
+        self.report()  # the pause may be long
+
+    def dead_lettered(self, entry: Entry, reason: str, error: str) -> None:
+        """Emit that the dead letter of an entry was written."""
+        if self._tally is not None:
+            self._tally.dead_lettered(reason)
+        self._emit(Kind.DEAD_LETTERED, entry, f"{reason}: {error}")
+
+    def outage(self, reason: str) -> None:
+        """Emit that an outage has begun; without a reason, that it has ended.
+
+        It is not logged here: `Backoff` has done that.
+        """
+        kind = Kind.OUTAGE_BEGAN if reason else Kind.OUTAGE_ENDED
+        self.last_error = reason or self.last_error
+        if self._tally is not None:
+            self._tally.count(kind)
+        if self._on_event is not None:
+            event = Event(kind, "", *self._names, time.monotonic(), 0, reason)
+            self._on_event(event)
+        self.report()
+
+    def report(self) -> None:
+        """Pass on what was counted since the last time."""
+        if self._tally is not None:
+            self._tally.report()
+
+    def _emit_each(self, kind: Kind, entries: Sequence[Entry]) -> None:
+        if self.takes_events:
+            for entry in entries:
+                self._emit(kind, entry)
+
+    def _emit(
         self,
         kind: Kind,
         entry: Entry,
         error: str = "",
+        began_at: float | None = None,
         exception: BaseException | None = None,
     ) -> None:
         """Log an event and pass it to the hook, in this thread."""
         event = Event(
-            kind, entry.id.decode(), self._stream, self._group, self._consumer,
-            time.monotonic(), entry.deliveries, error, exception,
+            kind, entry.id.decode(), *self._names, time.monotonic(), entry.deliveries,
+            error, began_at, exception,
         )  # fmt: skip
         log_event(event)
-        if self._hook is not None:
-            self._call(self._hook, event)
-
-    def _call(self, hook: Hook, event: Event) -> None:
-        """Call the hook. What it raises is logged, and has no effect on the message."""
-        try:
-            check_finished("on_event", hook(event))
-        except ENDS_THE_PROCESS:
-            raise
-        except BaseException as error:
-            if not self._hook_is_failing:
-                log.record(logging.ERROR, HOOK_FAILED, exception=error)
-            self._hook_is_failing = True
-        else:
-            self._hook_is_failing = False
+        if self._on_event is not None:
+            self._on_event(event)

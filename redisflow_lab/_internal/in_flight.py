@@ -4,11 +4,25 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from math import inf
 from operator import length_hint
+from typing import NamedTuple
 
 from redisflow_lab._internal.entry import Entry
 
 NEVER = inf
 """A time that never comes, for when there is no lease to renew."""
+
+
+class Look(NamedTuple):
+    """What another thread sees of what is in flight.
+
+    entries:        that are not finished
+    oldest_at:      when the oldest of them was requested; None if there is none
+    handling_since: when the handler was called for the current one; None between batches
+    """
+
+    entries: int
+    oldest_at: float | None
+    handling_since: float | None
 
 
 class InFlight:
@@ -26,6 +40,9 @@ class InFlight:
         self._lease_s = lease_s
         self.lost: set[bytes] = set()
         """Ids of the entries that another consumer has claimed meanwhile."""
+        self.began_at = NEVER
+        """When the handler was called for the current entry."""
+        self._current_at = self._queued_at = self._prefetched_at = NEVER  # when requested
         self.clear()
 
     def clear(self) -> None:
@@ -42,6 +59,7 @@ class InFlight:
         since: when they were requested: no later than the server began to count idle time
         """
         self._queued.extend(batches)
+        self._queued_at = since
         self._lease_from(since)
 
     def next_queued(self) -> list[bytes]:
@@ -56,6 +74,7 @@ class InFlight:
     def expect(self, now: float) -> None:
         """Note that a prefetch was requested: its entries may be pending from now on."""
         self._is_expecting = True
+        self._prefetched_at = now
         self._lease_from(now)
 
     def prefetch(self, entries: list[Entry]) -> None:
@@ -65,11 +84,13 @@ class InFlight:
     def begin_prefetched(self) -> list[Entry]:
         """Make what was prefetched the current batch, and return it."""
         batch, self._prefetched = self._prefetched, []
+        self._current_at = self._prefetched_at
         self._make_current(batch)
         return batch
 
     def begin(self, batch: list[Entry], since: float) -> None:
         """Make these entries the current batch; `since` is the same as for `queue`."""
+        self._current_at = since
         self._make_current(batch)
         self._lease_from(since)
 
@@ -105,6 +126,25 @@ class InFlight:
             entry_id for batch in self._queued for entry_id in batch
         ]
 
+    def look(self) -> Look:
+        """What is in flight. Any thread may ask: each attribute is read once."""
+        batch, rest, queued, prefetched = (
+            self._batch, self._rest, tuple(self._queued), self._prefetched
+        )  # fmt: skip
+        began_at = self.began_at
+        current = min(len(batch), length_hint(rest) + 1) if began_at < NEVER else len(batch)
+        parts = (
+            (current, self._current_at),
+            (sum(map(len, queued)), self._queued_at),
+            (len(prefetched), self._prefetched_at),
+        )
+        times = [at for count, at in parts if count]
+        return Look(
+            sum(count for count, _ in parts),
+            min(times, default=None),
+            began_at if batch and began_at < NEVER else None,
+        )
+
     def renewed(self, kept: set[bytes], now: float) -> None:
         """Note a lease renewal on `kept`. Every other entry has another owner now."""
         unfinished = set(self.unfinished_ids())
@@ -115,6 +155,7 @@ class InFlight:
 
     def _make_current(self, batch: list[Entry]) -> None:
         self._batch, self._rest = batch, iter(batch)
+        self.began_at = NEVER
         self.lost.clear()  # an entry that was lost may have been claimed again
 
     def _lease_from(self, since: float) -> None:

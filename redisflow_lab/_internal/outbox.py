@@ -8,7 +8,6 @@ from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.dead_letters import DeadLetter, Reason, dead_letter
-from redisflow_lab.events import Kind
 
 log = GuardedLog("redisflow_lab.consumer")
 
@@ -62,9 +61,7 @@ class Outbox:
                 return
             del self.waiting[entry.id]
             if written:
-                self._emitter.emit(
-                    Kind.DEAD_LETTERED, entry, f"{letter.reason}: {letter.error}"
-                )
+                self._emitter.dead_lettered(entry, letter.reason, letter.error)
         self._refusal = ""
 
     def _log_refusal(self, refusal: str) -> None:

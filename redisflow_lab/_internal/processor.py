@@ -16,7 +16,7 @@ from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.group import Group
 from redisflow_lab._internal.guarded_log import GuardedLog
-from redisflow_lab._internal.in_flight import InFlight
+from redisflow_lab._internal.in_flight import NEVER, InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.printable import printable
@@ -27,13 +27,14 @@ from redisflow_lab._internal.user_code import (
     described,
 )
 from redisflow_lab.dead_letters import DeadLetter, Reason
-from redisflow_lab.events import Kind
 from redisflow_lab.interfaces import Delivery, Handler, TransientError
 from redisflow_lab.message import MessageDecodeError
 
 log = GuardedLog("redisflow_lab.consumer")
 
 _NONE_YET = object()
+_SLOW_S = 0.01
+"""After a handler that took longer, counts are passed on at once, and not with the batch."""
 
 
 class _NoMessageError(Exception):
@@ -108,9 +109,9 @@ class Processor:
 
         Returns how many were begun: all, unless `stop` was set.
         """
-        if observed := self._emitter.enabled:
-            for entry in batch:
-                self._emitter.emit(Kind.DELIVERED, entry)
+        if self._emitter.enabled:
+            self._emitter.delivered(batch)
+        timed, observed = self._emitter.timed, self._emitter.takes_events
         in_flight, waiting, is_stopped = self._in_flight, self._outbox.waiting, stop.is_set
         self._is_busy = True
         try:
@@ -120,11 +121,13 @@ class Processor:
             for entry in in_flight:
                 if is_stopped():
                     return in_flight.position
-                if monotonic() > in_flight.renew_at:
+                in_flight.began_at = monotonic()
+                if in_flight.began_at > in_flight.renew_at:
                     self._lease.renew()
+                    in_flight.began_at = monotonic()
                 if entry.id in in_flight.lost or entry.id in waiting:
                     continue
-                if not self._handle(entry, handler, observed, stop):
+                if not self._handle(entry, handler, timed, observed, stop):
                     return in_flight.position
             in_flight.finish()
         except RedisError:
@@ -134,7 +137,7 @@ class Processor:
                 self._acks.flush()
             raise
         finally:
-            self._is_busy = False
+            self._is_busy, in_flight.began_at = False, NEVER
         return len(batch)
 
     def dead_letter(self, entry: Entry, reason: Reason, error: str) -> None:
@@ -148,9 +151,18 @@ class Processor:
         self._outbox.send()
 
     def _handle(
-        self, entry: Entry, handler: Handler, observed: bool, stop: ThreadEvent
+        self,
+        entry: Entry,
+        handler: Handler,
+        timed: Callable[[float], None] | None,
+        observed: bool,
+        stop: ThreadEvent,
     ) -> bool:
-        """Handle one entry. False if `stop` was set while its next try had to wait."""
+        """Handle one entry. False if `stop` was set while its next try had to wait.
+
+        timed:    takes how long the handler took, seconds
+        observed: whether an event is to be emitted
+        """
         if entry.deliveries > self._max_deliveries:
             error = f"delivered {entry.deliveries - 1} times, and never finished"
             self.dead_letter(entry, Reason.UNFINISHED, error)
@@ -179,12 +191,18 @@ class Processor:
                 if entry.id in self._in_flight.lost:
                     return True
                 paused = True
+                self._in_flight.began_at = monotonic()
             else:
                 break
         if paused:
             self._pauses.reset()
+        if timed is not None:  # in place: a call of a method would cost 200 ns a message
+            took_s = monotonic() - self._in_flight.began_at
+            timed(took_s)
+            if took_s > _SLOW_S:
+                self._emitter.report()
         if observed:
-            self._emitter.emit(Kind.HANDLED, entry)
+            self._emitter.handled(entry, self._in_flight.began_at)
         # If another consumer has claimed the entry meanwhile, its new owner finishes it.
         completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
         if self._lease.broken is not None:
@@ -216,7 +234,7 @@ class Processor:
         """Leave an entry pending whose handler failed; dead-letter it at the delivery limit."""
         self._lease.raise_if_caused(error)
         text = described(error)
-        self._emitter.emit(Kind.FAILED, entry, text, error)
+        self._emitter.failed(entry, self._in_flight.began_at, text, error)
         if entry.deliveries >= self._max_deliveries:
             self.dead_letter(entry, Reason.FAILED, text)
         self._lease.raise_if_broken()
@@ -224,7 +242,7 @@ class Processor:
     def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
         """Wait before the next try, and renew the lease. Returns False if `stop` is set."""
         text = described(error)
-        self._emitter.emit(Kind.PAUSED, entry, text)
+        self._emitter.paused(entry, self._in_flight.began_at, text)
         self._acks.flush()
         until = monotonic() + self._pauses.next_wait_s("a message has to wait", text)
         while not stop.is_set() and (now := monotonic()) < until:

@@ -31,12 +31,6 @@ def check_handler(handler: object) -> None:
         ) from None
 
 
-def check_hook(hook: object) -> None:
-    """Raise TypeError if `hook` is neither None nor callable."""
-    if hook is not None and not callable(hook):
-        raise TypeError(f"on_event must be callable, not {type(hook).__name__}: {hook!r}")
-
-
 def check_finished(what: str, result: object) -> None:
     """Raise TypeError if user code returned unfinished work.
 

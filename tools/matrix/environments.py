@@ -36,7 +36,7 @@ def environment(python: str, packages: str) -> Path:
         _uv(*project)
     else:
         resolution = {"lowest": "lowest-direct", "newest": "highest"}[packages]
-        _uv(*install, "--resolution", resolution, "--editable", ".[lab,test]")
+        _uv(*install, "--resolution", resolution, "--editable", ".[lab,metrics,otel,test]")
     return interpreter
 
 

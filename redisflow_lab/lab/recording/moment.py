@@ -19,7 +19,7 @@ class Happening:
     text:     what happened, in words
     group:    of the consumer; empty if no consumer is involved, or its group is not known
     consumer: name of the consumer or process; empty if none is involved
-    entry_id: of the entry; only for an `events.Kind`
+    entry_id: of the entry; only for an `events.Kind`, and empty for an outage
     """
 
     t_s: float

@@ -116,7 +116,8 @@ class Recorder:
     def _in_words(self, event: Event) -> Happening:
         kind = event.kind.value
         error = f": {printable(event.error)}" if event.error else ""
-        text = f"{printable(event.consumer)} {_SAID.get(kind, kind)} {event.entry_id}{error}"
+        said = f"{printable(event.consumer)} {_SAID.get(kind, kind)} {event.entry_id}"
+        text = f"{said.rstrip()}{error}"
         return Happening(
             event.at - self._began, kind, text, event.group, event.consumer, event.entry_id
         )
@@ -149,6 +150,8 @@ _SAID = {
     "failed": "failed on",
     "paused": "paused at",
     "dead-lettered": "dead-lettered",
+    "outage-began": "cannot use the server",
+    "outage-ended": "can use the server again",
 }
 
 

@@ -45,6 +45,10 @@ class _Delivery:
         return min(self.at.values())
 
 
+_NO_DELIVERY = ["claimed", "outage-began", "outage-ended"]
+"""Kinds of events that no delivery has."""
+
+
 def draw_timeline(events: pd.DataFrame, deaths: Deaths) -> Picture:
     """Draw one lane for each consumer, and in it one bar for each delivery of an entry.
 
@@ -59,7 +63,7 @@ def draw_timeline(events: pd.DataFrame, deaths: Deaths) -> Picture:
     The axis counts events, one step each, because the interesting moments are microseconds
     apart.
     """
-    events = events[events["kind"] != "claimed"]
+    events = events[~events["kind"].isin(_NO_DELIVERY)]
     steps = _steps(events, deaths)
     killed = [(consumer, steps[consumer, at]) for consumer, at in deaths]
     deliveries = [*_deliveries(events, steps)]

@@ -1,16 +1,7 @@
-"""Metrics of streams for Prometheus: what the server knows of them, asked at each scrape.
-
-    from prometheus_client import REGISTRY, start_http_server
-    from redisflow_lab.metrics import StreamCollector
-
-    REGISTRY.register(StreamCollector(redis, ["orders"]))
-    start_http_server(9808, "127.0.0.1")
+"""Metrics of streams: what the server knows of them, asked at each scrape.
 
 The names are those of redis_exporter where it has one: https://github.com/oliver006/redis_exporter
-A value that is not known has no sample: a lag of 0 would say that all is well. No label is an
-entry id or the name of a consumer, so restarts make no new series.
-
-Needs prometheus-client: pip install 'redisflow-lab[metrics]'
+A value that is not known has no sample: a lag of 0 would say that all is well.
 """
 
 from collections.abc import Iterator, Sequence
