@@ -265,3 +265,37 @@ def test_the_readme_of_the_examples_has_a_line_for_each() -> None:
     for path in EXAMPLES.iterdir():
         if path.name not in ("README.md", "__pycache__"):
             assert f"| [{path.name}]({path.name}) |" in readme
+
+
+def test_the_probes_tell_an_outage_from_a_handler_that_hangs(
+    own_lab: Lab, redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    monkeypatch.setenv("CONSUMER_NAME", "billing-0")
+    log = tmp_path / "log"
+    program = start(log, EXAMPLES / "probes.py")
+    try:
+        wait_until(lambda: "probes at" in log.read_text(), "it listens", timeout_s=30)
+        address = log.read_text().split("probes at ")[1].split()[0]
+
+        def status(path: str) -> int:
+            return httpx.get(address + path).status_code
+
+        wait_until(lambda: status("/readyz") == 200, "it is ready", timeout_s=30)
+        RedisStreamProducer(redis, "orders").publish(Message("web", "1 x Dune"))
+        wait_until(lambda: "billed 1 x Dune" in log.read_text(), "billed", timeout_s=30)
+        acked = "redisflow_client_acked_messages_total{"
+        wait_until(lambda: acked in httpx.get(f"{address}/metrics").text, "counted")
+        own_lab.server.kill()
+        wait_until(lambda: status("/readyz") == 503, "it is not ready", timeout_s=30)
+        assert status("/livez") == 200
+        state = httpx.get(f"{address}/healthz").json()
+        assert state["is_running"]
+        assert state["outage_s"] > 0
+        own_lab.server.start()
+        wait_until(lambda: status("/readyz") == 200, "it is ready again", timeout_s=30)
+        program.signal(signal.SIGTERM)
+        wait_until(lambda: not program.running, "it ends", timeout_s=30)
+        assert program.exit_status == 0
+    finally:
+        program.kill()

@@ -1,0 +1,110 @@
+"""The dashboard for Grafana: each of its queries finds data when the things happen it shows."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from consumers import NewConsumer, numbered, running
+from prometheus import RULES, Ask, needs_prometheus, scraping
+from prometheus_client import CollectorRegistry, start_http_server
+
+from redisflow_lab import Delivery, Message, RedisStreamProducer, TransientError
+from redisflow_lab.lab import Lab
+from redisflow_lab.lab.waiting import wait_until
+from redisflow_lab.metrics import ClientMetrics, StreamCollector
+
+DASHBOARD = RULES.parent / "grafana" / "streams.json"
+PANELS = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if "targets" in panel]
+
+pytestmark = [pytest.mark.once, needs_prometheus]
+
+
+def test_it_is_a_dashboard_that_grafana_can_import() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert [variable["name"] for variable in dashboard["templating"]["list"]] == [
+        "datasource", "stream", "group",
+    ]  # fmt: skip
+    places = [tuple(panel["gridPos"].values()) for panel in dashboard["panels"]]
+    assert len({*places}) == len(places)
+    for panel in PANELS:
+        assert panel["description"]
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+@pytest.fixture
+def metrics() -> ClientMetrics:
+    return ClientMetrics()
+
+
+@pytest.fixture
+def prometheus(own_lab: Lab, metrics: ClientMetrics, tmp_path: Path) -> Iterator[Ask]:
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    registry.register(StreamCollector(own_lab.redis, ["orders"]))
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    try:
+        with scraping(tmp_path, f"127.0.0.1:{server.server_port}") as ask:
+            yield ask
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def queries() -> list[tuple[str, str]]:
+    """Of all panels, with Grafana's variables replaced as for the choice *All*."""
+    return [
+        (
+            panel["title"],
+            target["expr"]
+            .replace("$stream", ".*")
+            .replace("$group", ".*")
+            .replace("$__rate_interval", "1m"),
+        )
+        for panel in PANELS
+        for target in panel["targets"]
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("process_server")
+def test_every_query_finds_data(
+    own_lab: Lab, consumer: NewConsumer, metrics: ClientMetrics, prometheus: Ask
+) -> None:
+    producer = RedisStreamProducer(own_lab.redis, "orders", on_publish=metrics.on_publish)
+    calls: list[str] = []
+
+    def handle(delivery: Delivery) -> None:
+        calls.append(delivery.message.content)
+        if delivery.message.content == "1":
+            raise ValueError("the card was declined")
+        if delivery.message.content == "2" and calls.count("2") < 3:
+            raise TransientError("the database is down")
+
+    producer.publish(Message("web", "0"))
+    consumer("bob")
+    own_lab.redis.xreadgroup("billing", "bob", {"orders": ">"})
+    own_lab.age()
+    alice = consumer(min_idle_ms=200, max_deliveries=2, ack_every=1, on_batch=metrics.on_batch)
+    with running(alice, handler=handle):
+        producer.publish_many([Message("web", content) for content in numbered(5)[1:]])
+        own_lab.wait_until(lambda: calls.count("1") == 2, "it is dead-lettered")
+        own_lab.server.kill()
+        own_lab.wait_until(lambda: not alice.health.is_ready, "it notices")
+        own_lab.server.start()
+        own_lab.wait_until(lambda: alice.health.is_ready, "it is back")
+    # The next entry stays pending, and one after it unread, so that their ages have values.
+    producer.publish_many([Message("web", "5"), Message("web", "6")])
+    own_lab.redis.xreadgroup("billing", "bob", {"orders": ">"}, count=1)
+
+    def empty() -> list[tuple[str, str]]:
+        # A rate needs two scrapes, and a first value that is not the only one.
+        producer.publish(Message("web", "more"))
+        return [(title, query) for title, query in queries() if not prometheus(query)]
+
+    wait_until(lambda: not empty(), "each has data", timeout_s=60, details=lambda: str(empty()))
+    for _, query in queries():
+        for series in prometheus(query):
+            assert series["value"] != "NaN" or "quantile" in query
