@@ -46,6 +46,8 @@ CONSUMERS = [
     side_redis_py.CONSUMER,
     side_redis_py.NOT_DECODING,
     side_redisflow.WITHOUT_PREFETCH,
+    side_redisflow.WITH_EVENTS,
+    side_redisflow.WITH_METRICS,
     side_redisflow.CONSUMER,
     side_limit.CONSUMER,
 ]
@@ -107,6 +109,13 @@ def main() -> None:
         "prefetch: run against a loop of read_new",
         consume, ours.CONSUMER, ours.WITHOUT_PREFETCH,
     )  # fmt: skip
+    show_ratio(
+        "metrics: with ClientMetrics against without", consume, ours.WITH_METRICS, ours.CONSUMER,
+        0.95,
+    )  # fmt: skip
+    show_ratio(
+        "events: with on_event against without", consume, ours.WITH_EVENTS, ours.CONSUMER
+    )
     show_ratio(
         "packing and parsing: publish_many against pack_command and read_response",
         publish, ours.PUBLISHER, ours.PLAIN_PUBLISHER,

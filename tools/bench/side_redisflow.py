@@ -7,6 +7,8 @@ from typing import Any
 from hiredis import pack_command
 
 from redisflow_lab import Delivery, RedisStreamConsumer, RedisStreamProducer
+from redisflow_lab.events import BatchHook, Hook
+from redisflow_lab.metrics import ClientMetrics
 from tools.bench.side import BATCH, Job, by_batch, one_by_one
 
 
@@ -34,10 +36,18 @@ def publish_plainly(job: Job) -> None:
     entry_ids += [connection.read_response().decode() for _ in range(BATCH)]
 
 
-def consume(job: Job, *, batch: int = BATCH, prefetch: bool = True) -> None:
+def consume(
+    job: Job,
+    *,
+    batch: int = BATCH,
+    prefetch: bool = True,
+    on_batch: BatchHook | None = None,
+    on_event: Hook | None = None,
+) -> None:
     consumer = RedisStreamConsumer(
-        job.connect(), job.stream, job.group, "ours", batch=batch, ack_every=batch
-    )
+        job.connect(), job.stream, job.group, "ours",
+        batch=batch, ack_every=batch, on_batch=on_batch, on_event=on_event,
+    )  # fmt: skip
     handled = 0
     stop = Event()
 
@@ -61,6 +71,12 @@ PUBLISHER = by_batch("redisflow", publish_by_batch)
 PLAIN_PUBLISHER = by_batch("pack_command and read_response", publish_plainly)
 SINGLE_CONSUMER = one_by_one("redisflow", lambda job: consume(job, batch=1))
 CONSUMER = by_batch("redisflow", consume)
+WITH_METRICS = by_batch(
+    "redisflow", lambda job: consume(job, on_batch=ClientMetrics().on_batch), ", ClientMetrics"
+)
+WITH_EVENTS = by_batch(
+    "redisflow", lambda job: consume(job, on_event=lambda _: None), ", on_event"
+)
 WITHOUT_PREFETCH = by_batch(
     "redisflow", lambda job: consume(job, prefetch=False), ", read_new in a loop"
 )
