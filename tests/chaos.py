@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,6 +44,8 @@ from redisflow_lab.lab.workers.worker_process import Options
 
 CONSUMERS, PRODUCERS = 4, 3
 MIN_IDLE_MS = 1_500
+MOST_IN_ONE = 10
+"""Entries in one read, and in one XACK."""
 MAX_DELIVERIES = 5
 """So many that no ordinary message comes near it, and no more: each killer costs as many
 processes, and each message that always fails waits as often for `MIN_IDLE_MS`.
@@ -85,7 +88,7 @@ class Plan:
                 1 if crash == "after-claim" else rng.randint(1, most),  # claims are few
                 # The same name replays what it left pending; with a new name it is claimed.
                 f"consumer-{number % CONSUMERS}" + (f"-{number}" if rng.random() < 0.3 else ""),
-                rng.choice([1, 10]),
+                rng.choice([1, MOST_IN_ONE]),
             )
             for number in range(kills)
         ]
@@ -106,6 +109,9 @@ class Outcome:
     neighbours_dead_lettered: dead letters that are neither poison nor undecodable
     handled_after_dead_letter: calls of the handler for an entry that was a dead letter
     pending:                 entries that are pending in the end
+    died:                    consumer processes that were killed, by the plan or by a message
+    unread, unacked, unwritten: what the server knows of and no event counts: first deliveries,
+                             acknowledgements (those of dead letters too), and dead letters
     faults:                  of the network, or refusals of a command
     kills, server_kills:     those of the plan
     """
@@ -120,6 +126,10 @@ class Outcome:
     neighbours_dead_lettered: int = 0
     handled_after_dead_letter: int = 0
     pending: int = 0
+    died: int = 0
+    unread: int = 0
+    unacked: int = 0
+    unwritten: int = 0
     faults: int = 0
     kills: int = 0
     server_kills: int = 0
@@ -140,7 +150,13 @@ class Outcome:
             "handled after their dead letter": self.handled_after_dead_letter,
             "pending": self.pending,
         }
-        return [f"{count} {what}" for what, count in unwanted.items() if count]
+        broken = [f"{count} {what}" for what, count in unwanted.items() if count]
+        # What is killed, or loses a reply, has one request in flight: a read, or an XACK.
+        lost_replies = self.died + self.server_kills * CONSUMERS + self.faults
+        for what in ("unread", "unacked", "unwritten"):
+            if not 0 <= (count := getattr(self, what)) <= MOST_IN_ONE * lost_replies:
+                broken.append(f"{count} {what} that no kill explains")
+        return broken
 
 
 class Consumers:
@@ -164,7 +180,7 @@ class Consumers:
             crash=life.crash,
             after=life.after,
             options=Options(
-                batch=10,
+                batch=MOST_IN_ONE,
                 ack_every=life.ack_every,
                 min_idle_ms=MIN_IDLE_MS,
                 max_deliveries=MAX_DELIVERIES,
@@ -182,6 +198,21 @@ class Consumers:
         killed = note.exists()
         note.unlink(missing_ok=True)  # the pid may be used again
         return killed
+
+    @property
+    def died(self) -> int:
+        """How many of them a signal has killed."""
+        return sum(worker.died for worker in self._started)
+
+    def counted(self) -> Counter[str]:
+        """The events of all of them, by kind; "first" are deliveries of what is new."""
+        counts: Counter[str] = Counter()
+        for worker in self._started:
+            events = worker.events
+            counts.update(events["kind"])
+            first = (events["kind"] == "delivered") & (events["deliveries"] == 1)
+            counts["first"] += int(first.sum())
+        return counts
 
     def kill_all(self) -> None:
         for worker in self._started:
@@ -259,7 +290,7 @@ def chaos(
                 for file in Path(confirmed).iterdir()
                 for line in file.read_text().splitlines()
             }
-        return check(lab, promised, outcome)
+        return check(lab, promised, outcome, consumers)
     finally:
         lab.close()
 
@@ -357,8 +388,8 @@ def finish(lab: Lab, consumers: Consumers, producers: list[subprocess.Popen[str]
         worker.stop()
 
 
-def check(lab: Lab, promised: set[str], outcome: Outcome) -> Outcome:
-    """Fill in the outcome, from the producers' files and what the server holds."""
+def check(lab: Lab, promised: set[str], outcome: Outcome, consumers: Consumers) -> Outcome:
+    """Fill in the outcome, from the producers' files, what the server holds, and events."""
     client = lab.redis
     effects = {key.decode(): int(times) for key, times in client.hgetall("effects").items()}
     letters = list(DeadLetters(client, "orders"))
@@ -385,6 +416,12 @@ def check(lab: Lab, promised: set[str], outcome: Outcome) -> Outcome:
         if (entry_id := fields[b"id"].decode()) in dead_at
     )
     outcome.pending = client.xpending("orders", "billing")["pending"]
+    counted, (group,) = consumers.counted(), client.xinfo_groups("orders")
+    outcome.died = consumers.died
+    finished = group["entries-read"] - outcome.pending
+    outcome.unread = group["entries-read"] - counted["first"]
+    outcome.unacked = finished - counted["acked"] - counted["dead-lettered"]
+    outcome.unwritten = len(letters) - counted["dead-lettered"]
     return outcome
 
 
