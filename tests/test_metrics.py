@@ -133,3 +133,23 @@ def test_the_exporter_serves_them_on_loopback_until_sigterm(
     finally:
         exporter.kill()
         exporter.wait()
+
+
+def test_the_exporter_may_be_started_before_its_server(own_lab: Lab) -> None:
+    url = own_lab.url
+    own_lab.server.kill()
+    exporter = subprocess.Popen(
+        [sys.executable, "-m", "redisflow_lab", "exporter", "orders", "--port", "0"],
+        env={**os.environ, "REDISFLOW_URL": url}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert exporter.stdout is not None
+        address = exporter.stdout.readline().split()[-1]
+        with urlopen(address, timeout=10) as page:
+            assert samples(page.read().decode())["redisflow_up", ""] == 0
+        own_lab.server.start()
+        with urlopen(address, timeout=10) as page:
+            assert samples(page.read().decode())["redisflow_up", ""] == 1
+    finally:
+        exporter.kill()
+        exporter.wait()

@@ -8,7 +8,7 @@ from redisflow_lab._internal.group import Group as GroupCommands
 from redisflow_lab.cli.asking import Yes, confirm
 from redisflow_lab.cli.durations import seconds
 from redisflow_lab.cli.entries import Group, Stream
-from redisflow_lab.cli.output import Json, show, show_json
+from redisflow_lab.cli.output import Json, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, server_at
 from redisflow_lab.inspection.missing import explaining_missing
 from redisflow_lab.retention import trim as trim_stream
@@ -61,7 +61,7 @@ def trim(
             }
         )
         return
-    print(f"{done.removed:,} entries removed, {left:,} left.")
+    print(f"{counted(done.removed, 'entry', 'entries')} removed, {left:,} left.")
     if done.pending:
         print(f"Of these, {done.pending:,} were pending: their consumers dead-letter them.")
     if done.held_by_pending:

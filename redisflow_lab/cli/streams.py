@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.cli.entries import Stream, decoded
-from redisflow_lab.cli.output import Json, console, show, show_json
+from redisflow_lab.cli.output import Json, console, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, server_at
 from redisflow_lab.inspection.lag import lag_of, stream_and_groups
 from redisflow_lab.inspection.missing import explaining_missing
@@ -64,8 +64,8 @@ def inspect(stream: Stream, url: Url = HERE, as_json: Json = False) -> None:
     out = console()
     memory = "?" if found["memory_bytes"] is None else f"{found['memory_bytes']:,}"
     out.print(
-        f"{printable(stream)}: {found['length']:,} entries of {found['entries_added']:,} that "
-        f"were added, {memory} bytes",
+        f"{printable(stream)}: {counted(found['length'], 'entry', 'entries')} of "
+        f"{found['entries_added']:,} that were added, {memory} bytes",
         markup=False,
     )
     for which in ("first", "last"):
