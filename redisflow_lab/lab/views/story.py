@@ -216,7 +216,8 @@ class _Killed:
         self._changes = [
             happening
             for happening in happenings
-            if happening.group == group and happening.kind in ("died", "started", "ended")
+            # A process that the notebook started has no group.
+            if happening.group in (group, "") and happening.kind in ("died", "started", "ended")
         ]
         self._times = [happening.t_s for happening in self._changes]
 
