@@ -237,6 +237,17 @@ def test_the_still_picture_stays_where_the_notebook_is_out_of_reach(
     assert [said for said in page.complaints if "Failed to load" not in said] == []
 
 
+def buttons_of(view: Any) -> dict[str, tuple[float, float]]:
+    """Where each button is, from the upper left corner of the view."""
+    corner = view.bounding_box()
+    buttons = view.get_by_role("button").all()
+    boxes = {button.inner_text(): button.bounding_box() for button in buttons}
+    return {
+        text: (round(box["x"] - corner["x"]), round(box["y"] - corner["y"]))
+        for text, box in boxes.items()
+    }
+
+
 LIVE = new_notebook(
     cells=[
         new_markdown_cell("# Live\n\n" + "Text.\n\n" * 12),
@@ -257,7 +268,7 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     nbformat.write(LIVE, tmp_path / "live.ipynb")
-    size = {"width": 1300, "height": 1000}
+    size = {"width": 1300, "height": 900}
     with jupyterlab(tmp_path) as address, new_page(viewport=size) as page:
         page.goto(f"{address}/lab/tree/live.ipynb")
         page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
@@ -269,6 +280,10 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
         view.scroll_into_view_if_needed()
         begins = view.bounding_box()
         jumps = []
+        assert not view.locator("pre").is_visible()  # nothing has been called
+        assert begins["height"] <= 600
+        places = buttons_of(view)
+        assert len({y for _, y in places.values()}) == 2
 
         def press(button: str, then: str) -> None:
             view.get_by_role("button", name=button, exact=True).click()
@@ -290,6 +305,7 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
         press("Start the server", "cursor")
         assert "lab.age()" in view.locator("pre").inner_text()
         assert max(jumps) <= 20
+        assert buttons_of(view) == places
         assert [said for said in page.complaints if "favicon" not in said] == []
         assert [
             url for url in page.requested if address not in url and not url.startswith("data:")
