@@ -88,7 +88,26 @@ scrubber.addEventListener("input", () => {
 play.addEventListener("click", () => (timer === null ? start() : pause()));
 back.addEventListener("click", () => step(-1));
 forward.addEventListener("click", () => step(1));
+document.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || event.target === speed || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  step(by);
+});
 show(0);
+hideStill();
+
+// In a notebook, the output after this page is its still picture, for where no script runs.
+function hideStill() {
+  const frame = window.frameElement; // null if there is none, or if it is out of reach
+  const output = frame?.closest(".jp-OutputArea-child");
+  if (!output || frame.dataset.plays) return;
+  frame.dataset.plays = "yes";
+  const style = frame.ownerDocument.createElement("style");
+  const playing = ".jp-OutputArea-child:has(iframe[data-plays])";
+  style.textContent = `@media screen { ${playing} + .jp-OutputArea-child:has(img) { display: none; } }`;
+  frame.after(style);
+}
 
 // It begins by itself when it is first seen, unless the reader wants less motion.
 if (!matchMedia("(prefers-reduced-motion: reduce)").matches && steps.length > 1) {
