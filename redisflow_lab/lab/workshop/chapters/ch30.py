@@ -462,9 +462,8 @@ CHAPTER = Chapter(
             "new, and the single return has waited for an hour."
         ),
         "30-cancelled": (
-            "Two orders wait as before, so both alerts should still fire. But Redis no longer "
-            "knows how many, and a rule is silent where its number is missing. Seconds are "
-            "still known."
+            "Two orders wait, so the group should be listed. But Redis no longer knows how "
+            "many there are, and a number that is missing is not above 0."
         ),
         "30-dead": (
             "A failed order looks like unfinished work. It was read, so it is no lag, and "
