@@ -310,7 +310,13 @@ def test_a_stream_is_trimmed_up_to_what_is_pending(
     assert (unasked.status, "Add --yes" in unasked.sentence) == (2, True)
     assert lab.redis.xlen(stream) == 6
     done = redisflow("trim", stream, "--maxlen", 1, "--yes", "--json").json
-    assert done == {"removed": 2, "pending": 0, "held_by_pending": True, "length": 4}
+    assert done == {
+        "removed": 2,
+        "pending": 0,
+        "held_by_pending": True,
+        "held_by": "billing",
+        "length": 4,
+    }
     text = redisflow("trim", stream, "--maxlen", 1, "--even-pending", "--yes").out
     assert "3 entries removed, 1 left. Of these, 2 were pending" in " ".join(text.split())
     neither = redisflow("trim", stream, "--yes")
@@ -535,6 +541,47 @@ def test_nothing_reads_a_whole_stream(
         before = sent()
         assert redisflow(*command).status == 0
         assert sent() - before < 100_000, command
+
+
+def test_a_trim_says_which_group_holds_the_rest(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(10))
+    for group in ("billing", "audit"):
+        lab.redis.xgroup_create(stream, group, id="0")
+    trim = ("trim", stream, "--acknowledged", "--yes")
+    assert "audit holds the rest: it has not read 10 entries" in redisflow(*trim).out
+    lab.redis.xgroup_destroy(stream, "audit")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=6)
+    lab.age(stream=stream)
+    first, *_ = lab.pending(stream)["entry_id"]
+    said = f"billing holds the rest: 6 pending, the oldest is {first}, idle for 1h"
+    assert said in redisflow(*trim).out
+    assert redisflow(*trim, "--json").json["held_by"] == "billing"
+    lab.redis.xack(stream, "billing", *lab.pending(stream)["entry_id"])
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, noack=True)
+    assert redisflow(*trim, "--json").json["held_by"] is None
+
+
+def test_more_pending_entries_than_are_shown_are_mentioned(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(5))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"})
+    pending = ("pending", stream, "billing", "--count")
+    assert "There are more than these 3" in redisflow(*pending, "3").out
+    assert "There are more" not in redisflow(*pending, "5").out
+    assert len(redisflow(*pending, "3", "--json").json) == 3
+
+
+def test_a_full_server_is_said(own_lab: Lab, publish: Publish, redisflow: Redisflow) -> None:
+    publish("a")
+    assert "maxmemory" not in redisflow("streams").out
+    own_lab.redis.config_set("maxmemory", 10**9)
+    assert "% of its maxmemory of 1,000,000,000 bytes." in redisflow("streams").out
+    own_lab.redis.config_set("maxmemory", 1_000)
+    assert "it is full, and refuses writes" in redisflow("streams").out
 
 
 @pytest.mark.slow

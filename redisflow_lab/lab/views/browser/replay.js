@@ -1,8 +1,9 @@
 // Plays the steps of a recording: each one changes some shapes of the picture.
 import { Picture } from "./picture.js";
 
-const SHORTEST_MS = 350;
-const LONGEST_MS = 1500;
+const SHORTEST_MS = 800;
+const LONGEST_MS = 3000;
+const READING_MS = 30; // for each character of a caption
 
 const { steps } = JSON.parse(document.getElementById("recording").textContent);
 const find = (id) => document.getElementById(id);
@@ -62,7 +63,8 @@ function pause() {
 function next() {
   if (at >= steps.length - 1) return pause();
   const lasts = 1000 * (steps[at + 1].t - steps[at].t);
-  const wait = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, lasts)) / Number(speed.value);
+  const reading = READING_MS * steps[at].caption.length;
+  const wait = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, reading, lasts)) / Number(speed.value);
   timer = setTimeout(() => {
     show(at + 1);
     next();
