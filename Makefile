@@ -18,7 +18,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-lab: install ## open your copy of the course, in work/, in JupyterLab
+lab: install ## open your copy of the course, in work/, in JupyterLab: OPTIONS="--port=9000 --no-browser"
 	@$(BIN)/python -m redisflow_lab.lab.workshop.learner notebooks work $(OR_DOCTOR)
 	@# The first layout has a sidebar that is wide enough for the names of the chapters.
 	@mkdir -p work/.workspaces
@@ -26,7 +26,7 @@ lab: install ## open your copy of the course, in work/, in JupyterLab
 	@echo "Opening the course in JupyterLab. Press Ctrl-C twice to stop it."
 	@# exec: a shell in between would not pass a SIGTERM on, and JupyterLab would stay.
 	@exec $(BIN)/jupyter lab work --LabApp.default_url=/lab/tree/00_start_here.ipynb \
-	  --LabApp.workspaces_dir="$(CURDIR)/work/.workspaces"
+	  --LabApp.workspaces_dir="$(CURDIR)/work/.workspaces" $(OPTIONS)
 
 reset: install ## make a chapter of your copy anew, and keep yours: make reset CHAPTER=04
 	@$(BIN)/python -m redisflow_lab.lab.workshop.learner notebooks work --reset "$(CHAPTER)"

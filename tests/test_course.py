@@ -87,6 +87,15 @@ def test_extra_minutes_are_those_of_the_extra_sections(chapter: Chapter) -> None
 
 
 @each_chapter
+def test_the_headings_say_what_is_extra(chapter: Chapter) -> None:
+    """A reader sees where such a section ends, also in a table of contents."""
+    for cell, in_extra in with_extra(chapter):
+        if cell.cell_type == "markdown":
+            for heading in re.findall(r"^##+ .*$", cell.source, re.MULTILINE):
+                assert heading.endswith(" (extra)") == in_extra, heading
+
+
+@each_chapter
 def test_what_is_extra_can_be_skipped(chapter: Chapter) -> None:
     """No other cell uses a name that only an extra section has made."""
     made: set[str] = set()

@@ -75,6 +75,20 @@ def test_waiting_has_a_limit_and_the_error_names_the_state(lab: Lab, stream: str
         worker.wait_for("acked", 1)
 
 
+def test_a_timeout_says_once_what_the_handler_raised(lab: Lab, stream: str) -> None:
+    """The five tracebacks and the advice to restart the kernel would hide the mistake."""
+    RedisStreamProducer(lab.redis, stream).publish_many([Message("web", "a")] * 5)
+    worker = lab.worker("alice", lambda delivery: delivery.id, stream=stream)
+    worker.wait_for("failed", 5)
+    with pytest.raises(TimeoutError) as caught:
+        worker.wait_for("acked", 1, timeout_s=0.1)
+    said = "raised AttributeError: 'Delivery' object has no attribute 'id' in 5 of 5 deliveries"
+    assert said in str(caught.value)
+    assert str(caught.value).count("AttributeError") == 1
+    assert "restart" not in str(caught.value)
+    assert "Traceback" in worker.output
+
+
 def test_events_are_a_table_with_one_row_each(lab: Lab, stream: str) -> None:
     entry_id = RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"))
     worker = lab.worker("alice", lambda _: None, stream=stream)

@@ -40,11 +40,13 @@ def _row(chapter: Chapter) -> str:
 
 
 def _done(chapter: Chapter) -> str:
-    """What the learner does in a chapter, such as "5 predictions, 3 exercises"."""
+    """What the learner does, such as "5 predictions, 3 exercises (1 of them extra)"."""
     counts = {"prediction": len(chapter.predictions), "exercise": len(chapter.exercises)}
-    return ", ".join(
+    done = ", ".join(
         f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items() if count
     )
+    extra = sum(task.extra for task in chapter.exercises)
+    return f"{done} ({extra} of them extra)" if extra else done
 
 
 def _with_extra(chapters: Sequence[Chapter]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from redisflow_lab.lab.workshop.chapters import CHAPTERS
+from redisflow_lab.lab.workshop.chapters import CHAPTERS, EXERCISES
 
 LONGEST_WITHOUT_BREAK = 60
 """Minutes."""
@@ -65,8 +65,12 @@ class Agenda:
         return longest
 
 
-def _chapter(number: str) -> Item:
-    return Item(f"{number} {_TITLES[number]}", _MINUTES[number])
+def _chapter(number: str, without: str = "") -> Item:
+    """A chapter, as a whole or without one of its exercises."""
+    if not without:
+        return Item(f"{number} {_TITLES[number]}", _MINUTES[number])
+    minutes = _MINUTES[number] - EXERCISES[without].minutes
+    return Item(f"{number} {_TITLES[number]}, without the task `{without}`", minutes)
 
 
 def _break(minutes: int, what: str = "Break") -> Item:
@@ -92,7 +96,8 @@ AGENDAS = (
         "90 minutes",
         90,
         (
-            _WELCOME, _chapter("00"), _chapter("02"), _break(6), _chapter("04"),
+            _WELCOME, _chapter("00"), _chapter("02"), _break(5),
+            _chapter("04", without="04-five-ends"),
             Item("Which predictions were wrong; questions 1 to 4 to take home", 4),
         ),
     ),
@@ -119,8 +124,8 @@ AGENDAS = (
         "Two half days: the first",
         210,
         (
-            *_FIRST, _break(10), *_CONSUME, _break(15), *_CRASH,
-            Item("Home: questions 1 to 5, and `make grade`, stages 1 to 5", 2),
+            *_FIRST, _break(10), *_CONSUME, _break(15), _chapter("04"), _break(5),
+            _chapter("05"), Item("Home: questions 1 to 5, and `make grade`, stages 1 to 5", 2),
         ),
     ),
     Agenda(

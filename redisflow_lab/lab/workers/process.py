@@ -32,6 +32,7 @@ class Process:
         log: Path,
         fds: Sequence[int] = (),
         progress: Callable[[], str] = lambda: "It is still running.",
+        cause: Callable[[], str] = lambda: "",
         on_end: Callable[["Process"], None] = lambda _: None,
     ) -> None:
         """Start the process.
@@ -40,10 +41,11 @@ class Process:
         log:      a file for what it prints
         fds:      file descriptors for the function; closed in this process
         progress: describes what it has done so far, for error messages
+        cause:    says why a state was not reached, if that is known; else returns ""
         on_end:   called once, when `wait_end`, `stop` or `kill` has seen its end
         """
         self.name = name
-        self._progress, self._on_end = progress, on_end
+        self._progress, self._cause, self._on_end = progress, cause, on_end
         self._log = log
         self._final_output: str | None = None
         task_read, task_write = os.pipe()
@@ -121,7 +123,9 @@ class Process:
             self._on_end(self)
 
     def describe_progress(self) -> str:
-        return f"{self._progress()} {self.describe_output()}\n{WHAT_TO_TRY}"
+        """What it has done, and why no more: its output and advice if that is not known."""
+        cause = self._cause() or f"{self.describe_output()}\n{WHAT_TO_TRY}"
+        return f"{self._progress()} {cause}"
 
     def describe_output(self) -> str:
         output = printable_lines(self.output.strip()[-2_000:])

@@ -27,6 +27,9 @@ from redisflow_lab.lab.workers.worker_process import CRASH_POINTS, Job, Options,
 _LAST_EVENTS_S = 2.0
 """Limit for reading the last events. A process that the handler started may hold the pipe."""
 
+_LONGEST_ERROR, _MOST_ERRORS = 200, 3
+"""How many characters of an error, and how many errors, the message of a timeout quotes."""
+
 
 class Worker:
     """The notebook's handle of a consumer process. Made by `Lab.worker`.
@@ -95,6 +98,7 @@ class Worker:
             log=folder / f"{id(self):x}.log",
             fds=[events_write],
             progress=self._describe_events,
+            cause=self._describe_failures,
         )
         self._reader = Thread(target=self._collect, args=(events_read,), daemon=True)
         recorders.started(stream, group, self.name)  # before the reader can report its end
@@ -196,6 +200,19 @@ class Worker:
         counts = Counter(event.kind.value for event in [*self._events])
         reported = ", ".join(f"{count} x {kind}" for kind, count in counts.items())
         return f"It is still running and has reported {reported or 'no event'}."
+
+    def _describe_failures(self) -> str:
+        """What the handler raised, said once; "" if it never raised."""
+        events = [*self._events]
+        errors = Counter(event.error for event in events if event.kind is Kind.FAILED)
+        if not errors:
+            return ""
+        deliveries = sum(event.kind is Kind.DELIVERED for event in events)
+        raised = ", and ".join(
+            f"{printable(error, _LONGEST_ERROR)} in {count} of {deliveries} deliveries"
+            for error, count in errors.most_common(_MOST_ERRORS)
+        )
+        return f"Its handler raised {raised}. The traceback is in the worker's `output`."
 
 
 def events_table(source: Worker | Sequence[Event]) -> pd.DataFrame:

@@ -46,7 +46,10 @@ class Task:
         exercise.set(scene)
 
     def __repr__(self) -> str:
-        return wrapped(f"Goal: {self._exercise.goal}\nYou have: {self._exercise.given}")
+        return wrapped(
+            f"Goal: {self._exercise.goal}\nYou have: {self._exercise.given}\n"
+            "Help: task.hint(), three times, each a step nearer."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the lab: in a worker, a handler's copy of `task` needs only the keys."""

@@ -1,5 +1,6 @@
 """How the answer to a check, a hint or a solution is shown."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from html import escape
@@ -21,6 +22,9 @@ class Outcome(Enum):
             self.name, self.name.capitalize()
         )
 
+
+_CODE = re.compile(r"`([^`\n]+)`")
+"""Code in a text, as Markdown marks it."""
 
 _WIDTH = 76  # characters of a line in print
 _COLOURS = {Outcome.PASSED: "#1a7f37", Outcome.FAILED: "#9a6700", Outcome.ERROR: "#b3261e"}
@@ -46,7 +50,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         colour = _COLOURS.get(self.outcome, "#6e7781")
         code = f"<pre>{escape(self.code)}</pre>" if self.code else ""
-        text = escape(self._headline()).replace("\n", "<br>")
+        marked = _CODE.sub(r"<code>\1</code>", escape(self._headline()))
+        text = marked.replace("\n", "<br>")
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:.3em .8em;'
             f'margin:.4em 0">{self.outcome.value} {text}{code}</div>'
@@ -58,8 +63,8 @@ class Verdict:
 
 
 def wrapped(text: str) -> str:
-    """The text, wrapped to the width of a printed page."""
-    return "\n".join(_filled(line, _WIDTH) for line in text.splitlines())
+    """The text, wrapped to the width of a printed page, without the marks of Markdown."""
+    return "\n".join(_filled(_CODE.sub(r"\1", line), _WIDTH) for line in text.splitlines())
 
 
 def indented(text: str, margin: str) -> str:

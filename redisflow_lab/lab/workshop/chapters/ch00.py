@@ -6,8 +6,9 @@ CHAPTER = Chapter(
     file="00_start_here.ipynb",
     title="Send your first order",
     goal="Say what a stream, a group, lag and pending are, and find your way in the course.",
-    reading=11,
+    reading=14,
     predicting=1,
+    extra=2,
     builds_on=(),
     mistakes=(
         "Reading or acknowledging an entry removes it from the stream.",

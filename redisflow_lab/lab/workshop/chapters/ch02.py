@@ -153,7 +153,7 @@ class TwoGroups(Exercise):
         "bob have two pending orders each; in shipping, carol has all four."
     )
     given = "task.redis, task.orders (4 orders, no group yet)"
-    minutes = 3
+    minutes = 4
     hints = (
         "Consumers of one group share the orders; each group is given all of them.",
         "Two groups, both created at 0, and three reads.",
@@ -288,10 +288,11 @@ class FailingHandler(Exercise):
         "the order is pending with alice in billing."
     )
     given = (
-        "task.redis, task.orders (4 orders, no group yet), and task.invoices, a list to which "
-        "an invoice is pushed, such as '1 x Dune'. Copy what you need from the loop above."
+        "task.redis, task.orders (4 orders, no group yet), and task.invoices, the key of "
+        "a Redis list to which an invoice is pushed, such as '1 x Dune'. Copy what you need "
+        "from the loop above."
     )
-    minutes = 4
+    minutes = 5
     hints = (
         "Start from consume() above, and use task.orders and task.invoices in it.",
         "An order that raised must skip XACK, and the loop must reach the next order.",
@@ -380,7 +381,7 @@ for entry_id, fields in entries:
         continue
     r.xack(orders, "billing", entry_id)
 """,
-            "belong into task.invoices",
+            "belong in task.invoices",
         ),
         Wrong(
             "Emma was billed, too",
@@ -420,7 +421,7 @@ for entry_id, fields in entries:
         if is_acknowledged and not billed:
             raise NotYetError(
                 f"Orders are acknowledged, and there is no invoice ({listed}).\nThe invoices "
-                "belong into task.invoices. Does your handler push to another list? Run the "
+                "belong in task.invoices. Does your handler push to another list? Run the "
                 "cell with exercise(...) to begin anew."
             )
         if "1 x Emma" in billed:
@@ -449,7 +450,7 @@ CHAPTER = Chapter(
     file="02_consume_and_acknowledge.ipynb",
     title="Consume orders and acknowledge them",
     goal="Write a loop that reads, handles and acknowledges, and say what is pending, and why.",
-    reading=16,
+    reading=14,
     predicting=4,
     builds_on=("01",),
     mistakes=(
@@ -482,16 +483,16 @@ CHAPTER = Chapter(
             "there is nothing to remove, which is no error."
         ),
         "02-bob": (
-            "The two orders of alice are delivered, acknowledged or not, so bob does not get "
+            "The two orders of Alice are delivered, acknowledged or not, so Bob does not get "
             "them. Nothing is dealt out in turns: he gets all that is left."
         ),
         "02-carol": (
             "Many people think that a delivered order is used up. It is for its group only: "
-            "another group has a position of its own, and carol's is before the first order."
+            "another group has a position of its own, and Carol's is before the first order."
         ),
         "02-raises": (
             "The orders before the failure are billed and acknowledged. The failed one is "
-            "pending, and so are those after it: the same read had delivered them to alice."
+            "pending, and so are those after it: the same read had delivered them to Alice."
         ),
         "02-again": (
             "Many people expect that a failed order comes with the next read. The group has "

@@ -34,8 +34,11 @@ class Away(Exercise):
         "alice has billed the three orders and is stopped. Then two more orders are published, "
         "and wait for her: the lag of billing is 2, and nothing is pending."
     )
-    given = "task.redis, task.orders (3 orders, no group yet), task.bill, task.worker(...)"
-    minutes = 4
+    given = (
+        "task.redis, task.orders (3 orders, no group yet), the handler task.bill, and "
+        "task.worker(name, handler)"
+    )
+    minutes = 3
     hints = (
         "Four steps: start alice, wait, stop her, publish.",
         "task.worker('alice', task.bill) returns a worker, as lab.worker does.",
@@ -166,10 +169,10 @@ class Backlog(Exercise):
         "once each: lag is 0, and nothing is pending."
     )
     given = (
-        "task.redis, task.orders (25 orders; the group billing is at 0), and task.invoices, a "
-        "list to which the content of each order is pushed."
+        "task.redis, task.orders (25 orders; the group billing is at 0), and task.invoices, "
+        "the key of a Redis list to which the content of each order is pushed."
     )
-    minutes = 4
+    minutes = 3
     hints = (
         "How does the loop know that there is nothing left to read?",
         "XREADGROUP with > answers an empty list when everything was delivered.",
@@ -355,7 +358,7 @@ class Survives(Exercise):
         "is unread. It must be so after the server was killed."
     )
     given = "task.redis, task.orders (4 orders, no group yet)"
-    minutes = 3
+    minutes = 2
     hints = (
         "By hand, with the three commands of chapter 02: no worker is needed.",
         "COUNT limits what a read delivers. How many orders may bob be given?",
@@ -464,7 +467,7 @@ CHAPTER = Chapter(
     file="03_offline_persistence.ipynb",
     title="Stop the consumer, kill the server",
     goal="Say what waits, and what is remembered, while a consumer or the server is away.",
-    reading=15,
+    reading=17,
     predicting=3,
     builds_on=("02",),
     mistakes=(

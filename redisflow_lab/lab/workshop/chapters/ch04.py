@@ -20,7 +20,10 @@ class AfterDelivery(Exercise):
         "alice crashes after an order was delivered to her and before it was billed, so that "
         "exactly one order is pending, it has no invoice, and exactly one other is billed."
     )
-    given = "task.redis, task.orders (3 orders, no group yet), task.bill, task.worker(...)"
+    given = (
+        "task.redis, task.orders (3 orders, no group yet), the handler task.bill, and "
+        "task.worker(name, handler, crash=..., batch=...)"
+    )
     minutes = 4
     hints = (
         "Each read delivers up to `batch` orders, and all of them are pending at once.",
@@ -124,7 +127,7 @@ class Settle(Exercise):
     )
     given = (
         "task.redis, task.orders (5 orders, two consumers were killed), and task.invoices (the "
-        "contents of the billed orders, which LRANGE answers as bytes)"
+        "key of a Redis list: the contents of the billed orders, which LRANGE answers as bytes)"
     )
     minutes = 3
     hints = (
@@ -276,7 +279,7 @@ for entry_id, fields in entries:
     )
     why = (
         "Delivered, billed and acknowledged are three facts in two places. A crash can come "
-        "between any two of them, and only an order of the commands makes it harmless."
+        "between any two of them, and only the right sequence of commands makes it harmless."
     )
 
     _ENDS = (
@@ -335,8 +338,8 @@ CHAPTER = Chapter(
     file="04_crash_before_ack.ipynb",
     title="Crash before the acknowledgement",
     goal="Say what a crash leaves behind, from the instruction at which it happened.",
-    reading=14,
-    predicting=3,
+    reading=15,
+    predicting=4,
     builds_on=("02",),
     mistakes=(
         "Redis notices that a consumer has died, and gives its orders to another one.",
@@ -362,8 +365,8 @@ CHAPTER = Chapter(
             "order is billed and pending, and the last two were delivered with the first."
         ),
         "04-bob": (
-            "Many people expect the group to notice that alice died. Redis keeps no connection "
-            "between the name of a consumer and a process: the orders are still alice's."
+            "Many people expect the group to notice that Alice died. Redis keeps no connection "
+            "between the name of a consumer and a process: the orders are still Alice's."
         ),
         "04-not-the-owner": (
             "It would be natural that only the owner may acknowledge. But XACK names a group "

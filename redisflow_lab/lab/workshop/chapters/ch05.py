@@ -285,7 +285,7 @@ CHAPTER = Chapter(
             "XREADGROUP that returns an order has delivered it."
         ),
         "05-sixth": (
-            "The sixth order was never delivered, so it is not pending with alice, and an id "
+            "The sixth order was never delivered, so it is not pending with Alice, and an id "
             "other than `>` asks only for what is."
         ),
         "05-tries": (
@@ -302,7 +302,7 @@ CHAPTER = Chapter(
             "there is: this one has never been given anything."
         ),
         "05-lost-reply": (
-            "alice never saw them, so it seems that they must come again. The server "
+            "Alice never saw them, so it seems that they must come again. The server "
             "counted them as delivered when it wrote the reply, and `>` returns what was never "
             "delivered."
         ),

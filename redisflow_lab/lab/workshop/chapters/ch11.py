@@ -25,7 +25,7 @@ class Renew(Exercise):
     id = "11-renew"
     goal = (
         "alice renews her lease on each order that she still owns, so that no order has been "
-        "idle for an hour or more. Bob keeps his orders, nothing is acknowledged, and no "
+        "idle for an hour or more. bob keeps his orders, nothing is acknowledged, and no "
         "delivery is counted."
     )
     given = (
@@ -145,8 +145,9 @@ class Shutdown(Exercise):
     )
     given = (
         "task.orders (five orders, no group yet), task.worker('alice', handler, "
-        "min_idle_ms=3_600_000). In your handler, bill_one(delivery) bills. Wait for her "
-        "before you check: alice.wait_end()."
+        "min_idle_ms=3_600_000). In your handler, bill_one(delivery) bills, and "
+        "delivery.entry_id is the id of the order, a string such as '2-0'. Wait for her before "
+        "you check: alice.wait_end()."
     )
     minutes = 4
     hints = (
@@ -288,7 +289,7 @@ CHAPTER = Chapter(
     goal="Choose a min-idle time, renew and hand over leases, and shut down gracefully.",
     reading=16,
     predicting=5,
-    extra=2,
+    extra=7,
     builds_on=("04", "05", "10"),
     mistakes=(
         "An order is claimed only from consumers that have crashed.",
@@ -296,7 +297,8 @@ CHAPTER = Chapter(
         "Deleting a consumer gives its pending orders back to the group.",
         "A process that takes SIGTERM has nothing more to do for the next one.",
     ),
-    skippable="What is called extra: the helper, its heartbeat, and how it shuts down.",
+    skippable="What is called extra: deleting a consumer, the replay of the handover, and "
+    "the helper.",
     surprise="A heartbeat that comes too late takes the order away from its new owner.",
     trouble=(
         "If a worker does not end, `lab.close()` ends all of them; then run the chapter from "
@@ -304,17 +306,17 @@ CHAPTER = Chapter(
     ),
     predictions={
         "11-slow": (
-            "Alice has not crashed, so it looks as if she kept her order. But bob was given it "
+            "Alice has not crashed, so it looks as if she kept her order. But Bob was given it "
             "too, and each of them billed it. He acknowledged first, and nothing was pending "
             "any more when her XACK came."
         ),
         "11-batch": (
             "Four seconds are far less than thirty. But the idle time of all ten orders began "
-            "with the read, and at second 30 alice has acknowledged seven."
+            "with the read, and at second 30 Alice has acknowledged seven."
         ),
         "11-heartbeat": (
             "In chapter 10 a claim counted as a delivery, because the order was sent. JUSTID "
-            "does not send it. And the claim starts the idle time again, so bob finds nothing."
+            "does not send it. And the claim starts the idle time again, so Bob finds nothing."
         ),
         "11-too-late": (
             "It seems that a heartbeat can only renew what you have. XCLAIM does not know what "
@@ -330,7 +332,7 @@ CHAPTER = Chapter(
         ),
         "11-hand-over": (
             "The three orders were delivered moments ago, so a minute seems far away. But the "
-            "idle time is whatever the owner set it to, and alice set it to a minute."
+            "idle time is whatever the owner set it to, and Alice set it to a minute."
         ),
     },
     exercises=(Renew, Shutdown),

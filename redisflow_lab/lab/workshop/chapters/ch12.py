@@ -186,8 +186,9 @@ class Redrive(Exercise):
         "once each, and no longer a dead letter. The poison message stays a dead letter."
     )
     given = (
-        'task.redis, task.orders, task.key("orders:dead") (3 dead letters), task.invoices, '
-        "task.bill, task.worker(...)"
+        'task.redis, task.orders, task.key("orders:dead") (3 dead letters), task.invoices '
+        "(the key of a Redis list), task.bill (a handler: it pushes the invoice of a "
+        "delivery), and task.worker(name, handler), which starts a consumer in a process"
     )
     minutes = 5
     hints = (
@@ -379,9 +380,9 @@ CHAPTER = Chapter(
     file="12_poison_and_dead_letters.ipynb",
     title="Dead-letter a poison message",
     goal="End a message that fails forever, and lose neither it nor a good one.",
-    reading=16,
-    predicting=4,
-    extra=4,
+    reading=17,
+    predicting=3,
+    extra=8,
     builds_on=("10", "11"),
     mistakes=(
         "Redis stops delivering a message that failed often enough.",
@@ -390,7 +391,8 @@ CHAPTER = Chapter(
         "A database outage does no harm, since the orders are retried.",
         "A redriven message is delivered only to the group that dead-lettered it.",
     ),
-    skippable="What is called extra: the helper, trimmed entries, and what waiting costs.",
+    skippable="What is called extra: one order at a time, what waiting costs, the helper, "
+    "and who else reads the stream.",
     surprise=(
         "Four good orders are dead-lettered by a database outage, and a neighbour of a poison "
         "message nearly is."

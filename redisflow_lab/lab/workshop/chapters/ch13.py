@@ -69,10 +69,10 @@ class Reconcile(Exercise):
         "two, and one has none. Leave the stream as it is."
     )
     given = (
-        "task.redis, task.orders (5 orders, all acknowledged by billing), task.invoices (a "
-        "list of the orders' contents)"
+        "task.redis, task.orders (5 orders, all acknowledged by billing), and "
+        "task.invoices, the key of a Redis list with the contents of the billed orders"
     )
-    minutes = 4
+    minutes = 5
     hints = (
         "Two records exist: XRANGE shows what was ordered, and LRANGE what was billed. Print "
         "both, with Message.from_fields(fields).content for the orders.",
@@ -194,8 +194,9 @@ class ChooseKey(Exercise):
     )
     given = (
         "task.redis, task.orders (4 entries; the customer of 1001 clicked twice), "
-        "task.invoices (a list of the orders' contents). There is no group yet: xgroup_create "
-        "makes it, or ensure_group() of a RedisStreamConsumer"
+        "and task.invoices, the key of a Redis list for the contents of the billed orders. "
+        "There is no group yet: xgroup_create makes it, or ensure_group() of a "
+        "RedisStreamConsumer"
     )
     minutes = 5
     hints = (
@@ -309,9 +310,9 @@ CHAPTER = Chapter(
     title="Make the effect happen once",
     goal="Write a handler whose effect in Redis happens once per order, in spite of crashes, "
     "claims and second clicks.",
-    reading=15,
-    predicting=4,
-    extra=2,
+    reading=16,
+    predicting=3,
+    extra=9,
     builds_on=("05", "12"),
     mistakes=(
         "Redis can be configured for exactly-once delivery.",
@@ -319,7 +320,8 @@ CHAPTER = Chapter(
         "The entry id identifies an order.",
         "A dead letter was not handled.",
     ),
-    skippable="What is called extra: two at the same time. Then the task on cleaning up.",
+    skippable="What is called extra: two at the same time, three lives, and a dead letter that "
+    "was billed. Then the task on cleaning up.",
     surprise=(
         "Setting the key first loses the order: zero invoices, although a key says that it is "
         "done."
@@ -335,7 +337,7 @@ CHAPTER = Chapter(
             "billed again."
         ),
         "13-bill-then-set": (
-            "The key looks like protection, but it was never set: alice died one line before. "
+            "The key looks like protection, but it was never set: Alice died one line before. "
             "Her second life found no key, and billed again."
         ),
         "13-set-then-bill": (
@@ -347,7 +349,7 @@ CHAPTER = Chapter(
             "It was only collected in the client, and went with the process."
         ),
         "13-slow-alice": (
-            "alice had already looked, so it seems too late to stop her. WATCH still guards "
+            "Alice had already looked, so it seems too late to stop her. WATCH still guards "
             "the key after the look: it changed, and EXEC ran nothing of hers."
         ),
         "13-two-clicks": (

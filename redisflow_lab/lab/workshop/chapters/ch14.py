@@ -68,9 +68,9 @@ class KnownKey(Exercise):
     )
     given = (
         "task.redis, task.orders (4 entries; 1-0 and 2-0 are pending with alice, who died, and "
-        'the customer of 1002 clicked twice), the hash task.key("bank")'
+        'the customer of 1002 clicked twice), and task.key("bank"), the key of a hash'
     )
-    minutes = 4
+    minutes = 5
     hints = (
         "Two of the four entries are pending with alice. Read `0` as alice, and then `>`.",
         "HSETNX answers 0 for order 1001: alice had charged it before she died. What may be "
@@ -173,11 +173,11 @@ class Outbox(Exercise):
     )
     given = (
         "task.redis, task.orders (4 entries; 1-0 and 2-0 are pending with alice, and the "
-        "customer of 1002 clicked twice), task.invoices. alice had finished 1001, with "
-        "invoice, "
-        'letter and the deduplication key task.key("done:1001")'
+        "customer of 1002 clicked twice), task.invoices, the key of a Redis list with the "
+        "contents of the billed orders. alice had finished 1001, with invoice, letter and the "
+        'deduplication key task.key("done:1001")'
     )
-    minutes = 5
+    minutes = 6
     hints = (
         "Everything that belongs to one order is queued on one pipeline: RPUSH, XADD, and SET.",
         'handle_once with the scope task.key("done") and the order number as key finds the '
@@ -299,7 +299,7 @@ alice.read_new(once)"""
                 1, scene.redis.exists(key), f"deduplication key of order {number}",
                 f"EXISTS {key}",
                 "To look among the invoices takes longer with each order, as a list only "
-                "grows. What belongs into the same MULTI as invoice and letter?",
+                "grows. What belongs in the same MULTI as invoice and letter?",
             )  # fmt: skip
 
 
@@ -311,8 +311,8 @@ class Import(Exercise):
         "not know where the import was killed."
     )
     given = (
-        'task.redis, task.key("file") (a list of 5 lines: LRANGE … 0 -1), task.orders (what a '
-        "RedisStreamProducer has published of them before it was killed)"
+        'task.redis, task.key("file") (the key of a Redis list of 5 lines: LRANGE … 0 -1), '
+        "task.orders (what a RedisStreamProducer has published of them before it was killed)"
     )
     minutes = 5
     extra = True
@@ -401,9 +401,9 @@ CHAPTER = Chapter(
     title="Keep effects outside Redis from repeating",
     goal="Say for an effect in another system, and for a publish, whether it can be made to "
     "happen once, and do it where it can.",
-    reading=12,
+    reading=14,
     predicting=3,
-    extra=9,
+    extra=10,
     builds_on=("13",),
     mistakes=(
         "What stands between multi() and execute() is part of the transaction.",
@@ -423,7 +423,7 @@ CHAPTER = Chapter(
             "pipeline. It was told in the first life, and the deduplication key was not set."
         ),
         "14-bank-key": (
-            "alice asked three times for a charge, and a refusal looks like a failure. The "
+            "Alice asked three times for a charge, and a refusal looks like a failure. The "
             "bank has one row for the key, and the handler returned, so each entry was "
             "acknowledged."
         ),

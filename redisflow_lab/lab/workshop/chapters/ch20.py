@@ -64,7 +64,7 @@ def decoded(schema: Any, entry_id: str, data: bytes | None, command: str) -> Any
     except (DecodeError, TypeError):
         raise NotYetError(
             f"Entry {entry_id} is no order ({command}).\n"
-            'The bytes of an order, SerializeToString(), belong into the field "data".'
+            'The bytes of an order, SerializeToString(), belong in the field "data".'
         ) from None
 
 
@@ -212,7 +212,7 @@ class BillEachVersion(Exercise):
         'is in the dead-letter stream task.key("orders:dead").'
     )
     given = (
-        "task.redis, task.orders, task.invoices, task.worker(...), OrderV2 "
+        "task.redis, task.orders, task.invoices, task.worker(name, handler), OrderV2 "
         'of this chapter (task.key("schema:2") has its text). 1-0 and 2-0 are pending with '
         "bob, who has been gone for an hour; 3-0 and 4-0 were never delivered."
     )
@@ -420,7 +420,7 @@ class NewNumber(Exercise):
         'task.redis, task.orders (an order of version 1 and one of version 2), task.key("schema'
         ':1") and task.key("schema:2") with the texts of both, compile_proto.'
     )
-    minutes = 4
+    minutes = 5
     hints = (
         "The number of a field that goes is never used again, by no field.",
         "Replace the line of shipping_cents by two statements: one reserves its number, the "
@@ -495,8 +495,8 @@ task.redis.xadd(task.orders, {"data": order.SerializeToString()})
         ),
     )
     why = (
-        "The bytes say only numbers, and old bytes stay. A number is used up forever; "
-        "`reserved` keeps it from the next developer."
+        "The bytes say only numbers, and old bytes stay. A number is used up forever, and the "
+        "word reserved keeps it from the next developer."
     )
 
     def set(self, scene: Scene) -> None:
@@ -608,8 +608,8 @@ CHAPTER = Chapter(
         "their meaning."
     ),
     reading=18,
-    predicting=4,
-    extra=11,
+    predicting=3,
+    extra=20,
     builds_on=("05", "10", "12"),
     mistakes=(
         "An old reader fails when it meets a field that it does not know.",
@@ -618,8 +618,11 @@ CHAPTER = Chapter(
         "A number may be used again once the field is deleted.",
         "A field that nobody needs any more can be deleted on any day.",
     ),
-    skippable="What is called extra: a strict reader, a task, more ideas, and the memory.",
-    surprise="bob fails nowhere: he bills the wrong price, and acknowledges.",
+    skippable=(
+        "What is called extra: a new order from old values, your consumer with version 2, a "
+        "task, more ideas, a field that is gone, and the memory."
+    ),
+    surprise="Bob fails nowhere: he bills the wrong price, and acknowledges.",
     trouble=(
         "The first cell compiles a schema, which takes a second or two. If it fails, "
         "`grpcio-tools` is not installed: `make install`."
@@ -642,7 +645,7 @@ CHAPTER = Chapter(
             "300 is a rule of the old program: it was never in the bytes."
         ),
         "20-persuasion": (
-            "bob does not fail: his program knows three fields and the rule of 300. Persuasion "
+            "Bob does not fail: his program knows three fields and the rule of 300. Persuasion "
             "is billed and acknowledged; only Middlemarch, delivered with it, is still pending."
         ),
         "20-weight": (

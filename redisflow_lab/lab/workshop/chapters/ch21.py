@@ -365,7 +365,7 @@ CHAPTER = Chapter(
             "whether it is pending there or has not been read."
         ),
         "21-policies": (
-            "Only DELREF touches the pending lists of other groups. KEEPREF leaves carol the "
+            "Only DELREF touches the pending lists of other groups. KEEPREF leaves Carol the "
             "id, without its content; ACKED leaves her both."
         ),
         "21-leftover": (

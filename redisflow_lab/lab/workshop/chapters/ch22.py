@@ -27,21 +27,24 @@ class Limit(Exercise):
     id = "22-limit"
     goal = (
         "bob has read once with CLAIM. An order that had been delivered 5 times before is "
-        "in the stream orders:dead, and not billed; the others that he got are billed: their "
-        "content is pushed to task.invoices. All of these are acknowledged."
+        "copied to the stream orders:dead, with its id as dead:id, and not billed. The others "
+        "that he got are billed: their content is pushed to task.invoices. All of these are "
+        "acknowledged."
     )
     given = (
         'task.redis, task.orders (five), task.invoices, task.key("orders:dead"). With alice: '
         "1-0, delivered 5 times, and 2-0, 4 times, both idle for two hours. carol is busy with "
         "3-0. New: 4-0 and 5-0"
     )
-    minutes = 5
+    minutes = 6
     needs = ("XREADGROUP CLAIM",)
     hints = (
-        "Take `consume` from above, with the keys of the task, and look at the fourth part.",
+        "Take the function consume from above, with the keys of the task, and look at the "
+        "fourth part.",
         "An order arrives with the number of its deliveries before this one: 5 is too many.",
-        'before >= 5: xadd(task.key("orders:dead"), fields). Otherwise: rpush(task.invoices, '
-        "Message.from_fields(fields).content). Then xack, for both.",
+        'In one pipeline, if before >= 5: xadd(task.key("orders:dead"), {**fields, "dead:id": '
+        "entry_id}). Otherwise: rpush(task.invoices, Message.from_fields(fields).content). "
+        "Then xack, for both.",
     )
     solution = """\
 from redisflow_lab import Message
@@ -50,12 +53,15 @@ found = task.redis.xreadgroup(
     "billing", "bob", {task.orders: ">"}, claim_min_idle_time=3_600_000
 )
 for entry_id, fields, idle, before in found[0][1]:
-    text = Message.from_fields(fields).content
-    if before >= 5:
-        task.redis.xadd(task.key("orders:dead"), fields)
-    else:
-        task.redis.rpush(task.invoices, text)
-    task.redis.xack(task.orders, "billing", entry_id)"""
+    with task.redis.pipeline() as commands:  # MULTI
+        if before >= 5:
+            letter = {**fields, "dead:id": entry_id}
+            commands.xadd(task.key("orders:dead"), letter)
+        else:
+            text = Message.from_fields(fields).content
+            commands.rpush(task.invoices, text)
+        commands.xack(task.orders, "billing", entry_id)
+        commands.execute()"""
     wrong = (
         Wrong(
             "the limit is off by one, as XPENDING counts",
@@ -81,18 +87,23 @@ for entry_id, fields, idle, before in found[0][1]:
         ),
         Wrong(
             "the dead letter is not acknowledged",
-            solution.replace("    task.redis.xack", "        task.redis.xack"),
+            solution.replace("    commands.xack", "        commands.xack"),
             "1-0 is still pending with bob",
         ),
         Wrong(
             "the poison order is dropped",
-            solution.replace('task.redis.xadd(task.key("orders:dead"), fields)', "pass"),
+            solution.replace('commands.xadd(task.key("orders:dead"), letter)', "pass"),
             "1-0 is lost",
+        ),
+        Wrong(
+            "the dead letter does not say which order it is of",
+            solution.replace('{**fields, "dead:id": entry_id}', "fields"),
+            "does not say which order it is of",
         ),
     )
     why = (
-        "The reply to CLAIM counts the deliveries before this one, XPENDING counts this one, "
-        "too. A limit is off by one if it is moved from one to the other as it is."
+        "The reply to CLAIM counts the deliveries before this one, XPENDING counts this one as "
+        "well. A limit is off by one if it is moved from one to the other as it is."
     )
 
     def set(self, scene: Scene) -> None:
@@ -111,8 +122,12 @@ for entry_id, fields, idle, before in found[0][1]:
 
     def dead(self, scene: Scene) -> list[str]:
         """The content of each dead letter."""
+        return [Message.from_fields(fields).content for _, fields in self.letters(scene)]
+
+    def letters(self, scene: Scene) -> list[Any]:
+        """The entries of the dead-letter stream."""
         found: Any = scene.redis.xrange(scene.key("orders:dead"))
-        return [Message.from_fields(fields).content for _, fields in found]
+        return [*found]
 
     def check(self, scene: Scene) -> None:
         command = f"XPENDING {scene.orders} {scene.group} - + 10"
@@ -154,6 +169,14 @@ for entry_id, fields, idle, before in found[0][1]:
             raise NotYetError(
                 f"1-0 is lost: it is neither billed nor in {scene.key('orders:dead')}.\n"
                 "Publish its fields there before you acknowledge it."
+            )
+        ids = [fields.get(b"dead:id") for _, fields in self.letters(scene)]
+        if ids != [b"1-0"]:
+            raise NotYetError(
+                "The dead letter does not say which order it is of "
+                f"(XRANGE {scene.key('orders:dead')} - +).\n"
+                "Chapter 12 writes the id of the order as dead:id. Run the cell with "
+                "exercise(...) again."
             )
         expected = sorted((last_attempt, "1 x Beloved", "1 x Persuasion"))
         expect(expected, sorted(billed), "as invoices", command, "Bill each order once.")
@@ -273,7 +296,7 @@ class Shutdown(Exercise):
         "the two that she did not begin as delivered 0 times."
     )
     given = "task.redis, task.orders (1-0, 2-0 and 3-0, delivered to alice once)"
-    minutes = 3
+    minutes = 4
     needs = ("XNACK",)
     hints = (
         "Two words of XNACK: one lets the delivery count, the other takes it back.",
@@ -367,7 +390,7 @@ CHAPTER = Chapter(
     goal="Claim, publish once and give back with one command each, and know their limits.",
     reading=16,
     predicting=4,
-    extra=9,
+    extra=12,
     builds_on=("10", "12", "13"),
     mistakes=(
         "The delivery count in the reply to CLAIM is the one of XPENDING.",
@@ -375,7 +398,10 @@ CHAPTER = Chapter(
         "The server recognises a repeated order however late it comes.",
         "More room for keys can be made at any time with XCFGSET.",
     ),
-    skippable="What is called extra: what CLAIM takes first, IDMPAUTO, and room for more keys.",
+    skippable=(
+        "What is called extra: what CLAIM takes first, IDMPAUTO, room for more keys, the "
+        "helper, and what FAIL does to the pause."
+    ),
     surprise="XNACK with FATAL hands the order out again like any other.",
     trouble="It needs Redis 8.10, as chapter 21 does.",
     predictions={
@@ -396,7 +422,7 @@ CHAPTER = Chapter(
             "the third order took the place of the first."
         ),
         "22-back": (
-            "It is not new: > gives what was never delivered. It is not alice's: 0 gives what "
+            "It is not new: > gives what was never delivered. It is not Alice's: 0 gives what "
             "is pending with her. It is pending without an owner, and CLAIM takes it at once."
         ),
         "22-fatal": (
@@ -404,7 +430,7 @@ CHAPTER = Chapter(
             "writes a very large number, and hands the order out like any other."
         ),
         "22-lost": (
-            "XCLAIM with a large idle time leaves the order with alice, and what belongs to a "
+            "XCLAIM with a large idle time leaves the order with Alice, and what belongs to a "
             "name is deleted with it. XNACK takes it from her, and leaves it pending."
         ),
     },
