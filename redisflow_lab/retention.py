@@ -5,7 +5,7 @@ and what a group has not read. `trim` does not remove what is pending, unless it
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis import Redis
@@ -39,9 +39,10 @@ local function after(id)
 end
 
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if not first then return {0, 0, 0} end
+if not first then return {0, 0, 0, ''} end
 first = first[1]
-local names, pending, finished = {}, nil, nil
+local names, pending, finished, slowest = {}, nil, nil, ''
+local holder = ''  -- the group of the oldest pending entry
 for i, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local of = {}
   for j = 1, #group, 2 do of[group[j]] = group[j + 1] end
@@ -49,8 +50,9 @@ for i, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   -- Entries that were trimmed may be pending still: they are before the first one.
   local oldest = redis.call('XPENDING', KEYS[1], names[i], first, '+', 1)[1]
   oldest = oldest and oldest[1]
-  pending = earlier(pending, oldest)
-  finished = earlier(finished, oldest or after(of['last-delivered-id']))
+  if oldest and earlier(pending, oldest) ~= pending then pending, holder = oldest, names[i] end
+  local done = oldest or after(of['last-delivered-id'])
+  if earlier(finished, done) ~= finished then finished, slowest = done, names[i] end
 end
 
 if how == 'acknowledged' then
@@ -61,7 +63,7 @@ elseif how == 'older' then
   limit = string.format('%d', math.max(ms, 0)) .. '-0'
 elseif how == 'maxlen' then
   local excess = redis.call('XLEN', KEYS[1]) - limit
-  if excess <= 0 then return {0, 0, 0} end
+  if excess <= 0 then return {0, 0, 0, ''} end
   local count = math.min(excess, counted) + 1
   local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', count)
   limit = oldest[count] and oldest[count][1] or after(oldest[#oldest][1])
@@ -84,7 +86,11 @@ else
   end
 end
 local removed = redis.call('XTRIM', KEYS[1], 'MINID', '=', limit)
-return {removed, lost, wanted == limit and 0 or 1}
+if how == 'acknowledged' then
+  return {removed, lost, 0, redis.call('XLEN', KEYS[1]) > 0 and slowest or ''}
+end
+if wanted == limit then return {removed, lost, 0, ''} end
+return {removed, lost, 1, holder}
 """
 
 
@@ -95,11 +101,14 @@ class Trimmed:
     removed: how many entries it removed
     pending: how many times one of them was pending in a group; 0 unless `even_pending`
     held_by_pending: whether the oldest pending entry kept it from removing more
+    held_by: the group that kept it from removing more, by what is pending with it or, for
+             `acknowledged`, by what it has not read; empty if none did
     """
 
     removed: int
     pending: int
     held_by_pending: bool
+    held_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +179,9 @@ def trim(
                 f"{printable(key)} cannot be trimmed: this user may not run the script: "
                 f"{error}. Allow EVAL, XINFO GROUPS, XPENDING, XTRIM, XLEN and XRANGE"
             ) from None
-        removed, pending, is_held = reply
-        return Trimmed(removed, pending, bool(is_held))
+        removed, pending, is_held, group = reply
+        name = group if isinstance(group, str) else group.decode(errors="backslashreplace")
+        return Trimmed(removed, pending, bool(is_held), name)
 
     return _all_of(step) if how == "maxlen" else step()
 
@@ -183,7 +193,7 @@ def _all_of(step: Callable[[], Trimmed]) -> Trimmed:
         done = step()
         removed, pending = removed + done.removed, pending + done.pending
         if done.held_by_pending or not done.removed:
-            return Trimmed(removed, pending, done.held_by_pending)
+            return replace(done, removed=removed, pending=pending)
 
 
 def _limit(

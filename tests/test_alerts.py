@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.once, needs_prometheus]
 
 
 def test_the_rules_are_valid_and_fire_for_what_they_are_for() -> None:
-    assert "7 rules found" in promtool("check", "rules", "alerts.yml")
+    assert "8 rules found" in promtool("check", "rules", "alerts.yml")
     assert "SUCCESS" in promtool("test", "rules", "alerts_test.yml")
 
 

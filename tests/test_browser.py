@@ -8,13 +8,14 @@ from typing import Any
 import nbformat
 import pytest
 from browser import ROOT, SCREENSHOTS, jupyterlab, new_page
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from redisflow_lab import Message
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.recording.moment import Happening, Moment
 from redisflow_lab.lab.recording.recording import Recording
-from redisflow_lab.lab.views.replay import Replay
+from redisflow_lab.lab.views.replay import Replay, frame_element
+from redisflow_lab.lab.views.replay_output import ReplayOutput
 from redisflow_lab.lab.workshop.learner.copies import Copies
 
 pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.usefixtures("process_server")]
@@ -114,11 +115,27 @@ def test_everything_works_by_keyboard(replay: Any) -> None:
     replay.locator("#scrubber").focus()
     replay.keyboard.press("ArrowRight")
     assert position.inner_text().startswith("step 3 of")
+    replay.locator("#forward").focus()
+    replay.keyboard.press("ArrowRight")
+    assert position.inner_text().startswith("step 4 of")
+    replay.keyboard.press("ArrowLeft")
+    assert position.inner_text().startswith("step 3 of")
+    replay.locator("#speed").select_option("4")
+    replay.locator("#speed").press("ArrowLeft")
+    assert position.inner_text().startswith("step 3 of")
     replay.locator("#speed").select_option("4")
     replay.locator("#play").focus()
     replay.keyboard.press("Enter")
     replay.wait_for_function("document.getElementById('forward').disabled", timeout=30_000)
     assert replay.locator("#play").inner_text() == "▶ Play"
+
+
+def test_the_buttons_stay_where_they_are_while_it_plays(replay: Any) -> None:
+    places = []
+    for _ in range(2):
+        places.append(replay.locator("#forward").bounding_box())
+        replay.locator("#play").click()
+    assert places[0] == places[1]
 
 
 def test_it_plays_by_itself_unless_less_motion_is_wanted(
@@ -160,18 +177,75 @@ def test_ten_thousand_moments_are_there_within_two_seconds(
     assert "10,000 moments, shown in 1,000 steps" in page.locator("#notice").inner_text()
 
 
-def test_a_saved_notebook_plays_without_a_kernel(page: Any, tmp_path: Path) -> None:
+STILL = ".jp-Cell img"
+
+
+@pytest.fixture
+def chapter(act: Recording, tmp_path: Path) -> str:
+    """The address of a saved notebook with a replay, as HTML."""
+    output = ReplayOutput(act, "billing")
+    html = frame_element(output._replay.html, 800)
+    data, metadata = output.picture._repr_mimebundle_()
+    outputs = [
+        new_output("display_data", {"text/html": html}),
+        new_output("display_data", data, metadata=metadata),
+    ]
+    notebook = new_notebook(cells=[new_code_cell("lab.replay()", outputs=outputs)])
     exporter = pytest.importorskip("nbconvert").HTMLExporter()
-    html, _ = exporter.from_filename(ROOT / "notebooks" / "10_take_over.ipynb")
     file = tmp_path / "chapter.html"
-    file.write_text(html)
-    page.goto(file.as_uri(), wait_until="domcontentloaded")
+    file.write_text(exporter.from_notebook_node(notebook)[0])
+    return file.as_uri()
+
+
+def test_a_saved_notebook_plays_without_a_kernel(page: Any, chapter: str) -> None:
+    page.goto(chapter, wait_until="domcontentloaded")
     frame = page.frame_locator("iframe[title=Replay]")
     last = int(frame.locator("#scrubber").get_attribute("max"))
     frame.locator("#scrubber").fill(str(last))
-    assert "bob ends" in frame.locator("#caption").inner_text()
-    assert page.locator("iframe[title=Replay]").count() == 1
-    assert page.locator(".jp-Cell:has(iframe[title=Replay]) img").count() == 1
+    assert frame.locator("#caption").inner_text().startswith("XTRIM")
+    assert page.locator(STILL).count() == 1
+
+
+def test_the_still_picture_is_shown_only_where_the_replay_does_not_run(
+    page: Any, chapter: str
+) -> None:
+    page.goto(chapter, wait_until="domcontentloaded")
+    page.locator(STILL).wait_for(state="hidden", timeout=5_000)
+    page.emulate_media(media="print")
+    assert page.locator(STILL).is_visible()
+    page.emulate_media(media="screen")
+    page.locator("iframe[title=Replay]").evaluate("frame => frame.remove()")
+    assert page.locator(STILL).is_visible()
+
+
+def test_the_still_picture_stays_where_no_script_runs(chapter: str) -> None:
+    with new_page(java_script_enabled=False) as page:
+        page.goto(chapter, wait_until="domcontentloaded")
+        assert page.locator("iframe[title=Replay]").is_visible()
+        assert page.locator(STILL).is_visible()
+
+
+def test_the_still_picture_stays_where_the_notebook_is_out_of_reach(
+    page: Any, chapter: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "sandboxed.html"
+    html = (tmp_path / "chapter.html").read_text()
+    file.write_text(html.replace("<iframe ", '<iframe sandbox="allow-scripts" '))
+    page.goto(file.as_uri(), wait_until="domcontentloaded")
+    page.frame_locator("iframe").locator("#position", has_text="step 1 of").wait_for()
+    assert page.locator(STILL).is_visible()
+    assert [said for said in page.complaints if "Failed to load" not in said] == []
+
+
+def buttons_of(view: Any) -> dict[str, tuple[float, float]]:
+    """Where each button is, from the upper left corner of the view."""
+    corner = view.bounding_box()
+    buttons = view.get_by_role("button").all()
+    boxes = {button.inner_text(): button.bounding_box() for button in buttons}
+    return {
+        text: (round(box["x"] - corner["x"]), round(box["y"] - corner["y"]))
+        for text, box in boxes.items()
+    }
 
 
 LIVE = new_notebook(
@@ -194,7 +268,7 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     nbformat.write(LIVE, tmp_path / "live.ipynb")
-    size = {"width": 1300, "height": 1000}
+    size = {"width": 1300, "height": 900}
     with jupyterlab(tmp_path) as address, new_page(viewport=size) as page:
         page.goto(f"{address}/lab/tree/live.ipynb")
         page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=60_000)
@@ -206,6 +280,10 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
         view.scroll_into_view_if_needed()
         begins = view.bounding_box()
         jumps = []
+        assert not view.locator("pre").is_visible()  # nothing has been called
+        assert begins["height"] <= 600
+        places = buttons_of(view)
+        assert len({y for _, y in places.values()}) == 2
 
         def press(button: str, then: str) -> None:
             view.get_by_role("button", name=button, exact=True).click()
@@ -227,6 +305,7 @@ def test_buttons_publish_start_kill_and_claim_and_the_page_does_not_jump(
         press("Start the server", "cursor")
         assert "lab.age()" in view.locator("pre").inner_text()
         assert max(jumps) <= 20
+        assert buttons_of(view) == places
         assert [said for said in page.complaints if "favicon" not in said] == []
         assert [
             url for url in page.requested if address not in url and not url.startswith("data:")

@@ -57,7 +57,7 @@ def test_each_exercise_is_set_in_its_order(chapter: Chapter) -> None:
     for task in chapter.exercises:
         assert task.id.startswith(f"{chapter.number}-")
         assert set(task.needs) <= set(chapter.needs)
-    if "01" <= chapter.number <= "22":
+    if chapter.number >= "01":
         assert 2 <= len(chapter.exercises) <= 4
 
 

@@ -84,6 +84,8 @@ def test_every_query_finds_data(
             raise TransientError("the database is down")
 
     producer.publish(Message("web", "0"))
+    own_lab.redis.config_set("maxmemory", 10**9)
+    own_lab.redis.config_rewrite()
     consumer("bob")
     own_lab.redis.xreadgroup("billing", "bob", {"orders": ">"})
     own_lab.age()

@@ -1,9 +1,11 @@
 """The health of a consumer says what it is doing, and outages are events."""
 
 from threading import Event as StopEvent
+from time import monotonic
 
+import pytest
 from consumers import NewConsumer, Publish, numbered, running
-from handlers import collect_into
+from handlers import collect_into, interrupt_at
 
 from redisflow_lab import Delivery, Event, Kind, TransientError
 from redisflow_lab.events import Batch
@@ -63,16 +65,30 @@ def test_the_last_error_stays(publish: Publish, consumer: NewConsumer) -> None:
     assert alice.health.last_error == "ValueError: out of stock"
 
 
+def test_nothing_is_handled_after_an_interrupt(publish: Publish, consumer: NewConsumer) -> None:
+    alice = consumer()
+    publish("a", "b")
+    with pytest.raises(KeyboardInterrupt):
+        alice.read_new(interrupt_at("a", []))
+    assert alice.health.handling_s is None
+    assert alice.health.in_flight == 2
+
+
 def test_a_pause_is_no_hanging_handler(publish: Publish, consumer: NewConsumer) -> None:
-    alice, calls = consumer(), []
+    alice = consumer()
+    called_at: list[float] = []
+    handling: list[float | None] = []
     publish("a")
 
-    def handle(delivery: Delivery) -> None:
-        calls.append(delivery)
-        if len(calls) < 4:
+    def handle(_: Delivery) -> None:
+        called_at.append(monotonic())
+        handling.append(alice.health.handling_s)
+        if len(called_at) < 5:
             raise TransientError("the database is down")
 
     alice.read_new(handle)
+    assert handling[-1] is not None
+    assert handling[-1] < (called_at[-1] - called_at[0]) / 2
     assert alice.health.last_error == "TransientError: the database is down"
     assert alice.health.handling_s is None
 

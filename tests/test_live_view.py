@@ -22,20 +22,24 @@ def steering(own_lab: Lab) -> Steering:
 
 
 def offered(steering: Steering) -> list[str]:
-    return [button.text for button in steering.buttons()]
+    """The texts of the buttons that apply."""
+    return [button.text for button in steering.buttons() if button.applies]
 
 
 def test_the_buttons_do_what_their_calls_say(own_lab: Lab, steering: Steering) -> None:
     for _ in range(4):
         steering.press("publish")
     assert own_lab.redis.xlen("orders") == 4
-    steering.press("start")
+    steering.press("start alice")
     [alice] = own_lab.running_workers()
     alice.wait_for("delivered", 3)
-    assert {"Kill alice", "Start bob", "Let alice claim"} <= {*offered(steering)}
+    assert {"Kill alice", "Start bob", "Let carol claim"} <= {*offered(steering)}
+    assert "Start alice" not in offered(steering)
     steering.press("kill alice")
     assert alice.ended
     assert "Kill alice" not in offered(steering)
+    steering.press("claim")
+    assert steering.told[-1].endswith("no pending entry has been idle for a minute")
     steering.press("age")
     steering.press("claim")
     assert {*own_lab.pending()["consumer"]} == {"carol"}
@@ -45,11 +49,49 @@ def test_the_buttons_do_what_their_calls_say(own_lab: Lab, steering: Steering) -
     assert [line.split("\n")[0] for line in steering.told[4:]] == [
         '> lab.worker("alice", handle)',
         "> alice.kill()",
+        '> r.xautoclaim(orders, "billing", "carol", 60000)',
         "> lab.age()",
         '> r.xautoclaim(orders, "billing", "carol", 60000)',
         "> lab.server.kill()",
         "> lab.server.start()",
     ]
+
+
+def test_each_button_keeps_its_place_and_its_text(own_lab: Lab, steering: Steering) -> None:
+    def places() -> list[tuple[int, str]]:
+        return [(button.row, button.text) for button in steering.buttons()]
+
+    before = places()
+    own_lab.worker("dave", handle_slowly)
+    own_lab.redis.xadd("orders", {"data": "x"})
+    for press in ("start alice", "start bob", "kill alice", "kill dave"):
+        steering.press(press)
+        assert places() == [*before, (1, "Kill dave")]
+    assert "Kill dave" not in offered(steering)
+
+
+def test_the_server_is_killed_while_it_is_up_and_started_while_it_is_down(
+    own_lab: Lab, steering: Steering
+) -> None:
+    def of_the_server() -> list[str]:
+        return [text for text in offered(steering) if text.endswith("server")]
+
+    assert of_the_server() == ["Kill the server"]
+    steering.press("start server")
+    assert steering.told == []
+    steering.press("kill server")
+    assert of_the_server() == ["Start the server"]
+    own_lab.server.start()
+    assert of_the_server() == ["Kill the server"]
+
+
+def test_what_the_buttons_said_names_an_entry_as_its_cell_names_it(own_lab: Lab) -> None:
+    view = own_lab.live()
+    view._pressed(None, {"press": "publish"}, None)
+    assert view._widget.told == ["> producer.publish(order)\n  #1"]
+    [label] = [shape[4] for name, shape in view._widget.frame.items() if name.startswith("id ")]
+    assert label == "#1"
+    view.close()
 
 
 def test_what_cannot_be_done_is_told_and_ends_nothing(own_lab: Lab, steering: Steering) -> None:

@@ -8,8 +8,10 @@ from urllib.request import urlopen
 
 import pytest
 from consumers import Publish, numbered
+from network import address_of
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
 
 from redisflow_lab.lab import Lab
 from redisflow_lab.metrics import StreamCollector
@@ -32,6 +34,12 @@ def scrape(lab: Lab, *streams: str) -> Samples:
     return samples(generate_latest(registry).decode())
 
 
+def of_streams(found: Samples) -> Samples:
+    """Without what is said of the server."""
+    servers = ("redisflow_server_info", "redis_memory_used_bytes", "redis_memory_max_bytes")
+    return {name: value for name, value in found.items() if name[0] not in servers}
+
+
 def test_they_equal_what_the_server_says(lab: Lab, stream: str, publish: Publish) -> None:
     publish(*numbered(7))
     for group in ("billing", "shipping"):
@@ -40,11 +48,13 @@ def test_they_equal_what_the_server_says(lab: Lab, stream: str, publish: Publish
     lab.redis.xack(stream, "billing", *lab.pending(stream)["entry_id"][:3])
     found = scrape(lab, stream)
     assert 0 <= found.pop(("redis_stream_oldest_entry_seconds", "")) < 60
+    assert found.pop(("redis_memory_used_bytes", "")) > 100_000
     for name in ("lag_seconds", "oldest_pending_seconds", "oldest_pending_idle_seconds"):
         assert 0 <= found.pop((f"redis_stream_group_{name}", "billing")) < 60
         assert 0 <= found.pop((f"redis_stream_group_{name}", "shipping")) < 60
     assert found == {
         ("redisflow_up", ""): 1,
+        ("redisflow_server_info", ""): 1,
         ("redis_stream_length", ""): 7,
         ("redis_stream_entries_added_total", ""): 7,
         ("redis_stream_groups", ""): 2,
@@ -74,9 +84,9 @@ def test_what_is_not_known_has_no_sample(lab: Lab, stream: str) -> None:
 def test_a_stream_that_is_not_there_has_none_and_a_wrong_key_is_no_success(
     lab: Lab, stream: str
 ) -> None:
-    assert scrape(lab, stream) == {("redisflow_up", ""): 1}
+    assert of_streams(scrape(lab, stream)) == {("redisflow_up", ""): 1}
     lab.redis.rpush(stream, "a list")
-    assert scrape(lab, stream) == {("redisflow_up", ""): 0}
+    assert of_streams(scrape(lab, stream)) == {("redisflow_up", ""): 0}
 
 
 def test_a_server_that_is_down_is_said_and_comes_back(own_lab: Lab, publish: Publish) -> None:
@@ -84,7 +94,10 @@ def test_a_server_that_is_down_is_said_and_comes_back(own_lab: Lab, publish: Pub
     registry = CollectorRegistry()
     own_lab.server.kill()
     registry.register(StreamCollector(own_lab.redis, ["orders"]))  # asks no server
-    assert samples(generate_latest(registry).decode()) == {("redisflow_up", ""): 0}
+    assert samples(generate_latest(registry).decode()) == {
+        ("redisflow_up", ""): 0,
+        ("redisflow_server_info", ""): 1,
+    }
     own_lab.server.start()
     assert samples(generate_latest(registry).decode())["redis_stream_length", ""] == 1
 
@@ -133,3 +146,47 @@ def test_the_exporter_serves_them_on_loopback_until_sigterm(
     finally:
         exporter.kill()
         exporter.wait()
+
+
+def test_the_exporter_may_be_started_before_its_server(own_lab: Lab) -> None:
+    url = own_lab.url
+    own_lab.server.kill()
+    exporter = subprocess.Popen(
+        [sys.executable, "-m", "redisflow_lab", "exporter", "orders", "--port", "0"],
+        env={**os.environ, "REDISFLOW_URL": url}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert exporter.stdout is not None
+        address = exporter.stdout.readline().split()[-1]
+        with urlopen(address, timeout=10) as page:
+            assert samples(page.read().decode())["redisflow_up", ""] == 0
+        own_lab.server.start()
+        with urlopen(address, timeout=10) as page:
+            assert samples(page.read().decode())["redisflow_up", ""] == 1
+    finally:
+        exporter.kill()
+        exporter.wait()
+
+
+def test_the_memory_has_a_limit_only_if_the_server_has_one(own_lab: Lab) -> None:
+    limit = ("redis_memory_max_bytes", "")
+    assert limit not in scrape(own_lab, "orders")
+    own_lab.redis.config_set("maxmemory", 10**9)
+    assert scrape(own_lab, "orders")[limit] == 10**9
+
+
+def test_without_the_permission_for_info_only_the_memory_is_missing(
+    own_lab: Lab, publish: Publish
+) -> None:
+    publish("a")
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "metrics", "reset", "on", ">pw", "~*", "+@all", "-info"
+    )
+    options = {"username": "metrics", "password": "pw"}
+    redis = Redis(**{**address_of(own_lab), **options})
+    registry = CollectorRegistry()
+    registry.register(StreamCollector(redis, ["orders"]))
+    found = samples(generate_latest(registry).decode())
+    assert found["redisflow_up", ""] == 1
+    assert found["redis_stream_length", ""] == 1
+    assert ("redis_memory_used_bytes", "") not in found

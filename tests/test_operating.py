@@ -1,6 +1,7 @@
 """`redisflow` operates streams: each command as a process, on a real server."""
 
 import json
+import logging
 import os
 import pty
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from consumers import NewConsumer, Publish, numbered
 from handlers import decline
 
-from redisflow_lab import Message
+from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 
 Redisflow = Callable[..., "Done"]
@@ -209,6 +211,79 @@ def test_dead_letters_are_chosen_by_what_they_are(
     assert (neither.status, "say which ones" in neither.sentence) == (2, True)
 
 
+MANY = 2_000
+
+
+@pytest.fixture
+def many_letters(lab: Lab, stream: str, publish: Publish, consumer: NewConsumer) -> None:
+    """So many dead letters, and nothing in the stream."""
+    logging.disable(logging.ERROR)
+    publish(*numbered(MANY))
+    consumer(batch=MANY, ack_every=MANY, max_deliveries=1).read_new(decline)
+    logging.disable(logging.NOTSET)
+    lab.redis.xtrim(stream, maxlen=0, approximate=False)
+
+
+def start_redrive(lab: Lab, stream: str) -> "subprocess.Popen[str]":
+    command = ("dead-letters", "redrive", stream, "--all", "--yes", "--json")
+    return subprocess.Popen(
+        [sys.executable, "-m", "redisflow_lab", *command],
+        env={**os.environ, "REDISFLOW_URL": lab.url},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("many_letters")
+def test_ctrl_c_in_the_middle_of_a_redrive_leaves_nothing_half_done(
+    lab: Lab, stream: str
+) -> None:
+    redrive = start_redrive(lab, stream)
+    lab.wait_until(lambda: lab.redis.xlen(stream) > 20, "it has begun")
+    redrive.send_signal(signal.SIGINT)
+    out, err = redrive.communicate(timeout=30)
+    assert redrive.returncode == 130
+    written = lab.redis.xlen(stream)
+    assert written + lab.redis.xlen(f"{stream}:dead") == MANY
+    assert written - 1 <= len(json.loads(out)) <= written < MANY
+    assert f"of {MANY:,}. The others are dead letters still" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("many_letters")
+def test_two_redrives_at_once_write_each_message_once(lab: Lab, stream: str) -> None:
+    both = [start_redrive(lab, stream) for _ in range(2)]
+    rows = [row for one in both for row in json.loads(one.communicate(timeout=60)[0])]
+    assert {one.returncode for one in both} <= {0, 1}
+    written = [row["entry_id"] for row in rows if row["entry_id"]]
+    assert len({*written}) == len(written) == lab.redis.xlen(stream) == MANY
+    assert lab.redis.xlen(f"{stream}:dead") == 0
+    assert {row["problem"] for row in rows} <= {
+        None,
+        "it is not there any more: another redrive was faster",
+    }
+
+
+def test_content_of_10_mb_is_shown_as_a_line(
+    lab: Lab, stream: str, publish: Publish, consumer: NewConsumer, redisflow: Redisflow
+) -> None:
+    publish("x" * 10_000_000)
+    consumer(max_deliveries=1).read_new(decline)
+    for command in (
+        ("streams",), ("inspect", stream), ("entries", stream),
+        ("dead-letters", "list", stream),
+    ):  # fmt: skip
+        done = redisflow(*command)
+        assert done.status == 0, done.err
+        assert len(done.out) < 5_000
+
+
+def test_tls_to_a_port_without_it_is_explained(own_lab: Lab, redisflow: Redisflow) -> None:
+    done = redisflow("streams", url=own_lab.url.replace("redis://", "rediss://"))
+    assert done.status == 1
+    assert "TLS" in done.sentence
+    assert "Traceback" not in done.err
+
+
 def test_only_names_with_nothing_pending_are_pruned(
     lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
 ) -> None:
@@ -235,7 +310,13 @@ def test_a_stream_is_trimmed_up_to_what_is_pending(
     assert (unasked.status, "Add --yes" in unasked.sentence) == (2, True)
     assert lab.redis.xlen(stream) == 6
     done = redisflow("trim", stream, "--maxlen", 1, "--yes", "--json").json
-    assert done == {"removed": 2, "pending": 0, "held_by_pending": True, "length": 4}
+    assert done == {
+        "removed": 2,
+        "pending": 0,
+        "held_by_pending": True,
+        "held_by": "billing",
+        "length": 4,
+    }
     text = redisflow("trim", stream, "--maxlen", 1, "--even-pending", "--yes").out
     assert "3 entries removed, 1 left. Of these, 2 were pending" in " ".join(text.split())
     neither = redisflow("trim", stream, "--yes")
@@ -460,3 +541,80 @@ def test_nothing_reads_a_whole_stream(
         before = sent()
         assert redisflow(*command).status == 0
         assert sent() - before < 100_000, command
+
+
+def test_a_trim_says_which_group_holds_the_rest(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(10))
+    for group in ("billing", "audit"):
+        lab.redis.xgroup_create(stream, group, id="0")
+    trim = ("trim", stream, "--acknowledged", "--yes")
+    assert "audit holds the rest: it has not read 10 entries" in redisflow(*trim).out
+    lab.redis.xgroup_destroy(stream, "audit")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=6)
+    lab.age(stream=stream)
+    first, *_ = lab.pending(stream)["entry_id"]
+    said = f"billing holds the rest: 6 pending, the oldest is {first}, idle for 1h"
+    assert said in redisflow(*trim).out
+    assert redisflow(*trim, "--json").json["held_by"] == "billing"
+    lab.redis.xack(stream, "billing", *lab.pending(stream)["entry_id"])
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, noack=True)
+    assert redisflow(*trim, "--json").json["held_by"] is None
+
+
+def test_more_pending_entries_than_are_shown_are_mentioned(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(5))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"})
+    pending = ("pending", stream, "billing", "--count")
+    assert "There are more than these 3" in redisflow(*pending, "3").out
+    assert "There are more" not in redisflow(*pending, "5").out
+    assert len(redisflow(*pending, "3", "--json").json) == 3
+
+
+def test_a_full_server_is_said(own_lab: Lab, publish: Publish, redisflow: Redisflow) -> None:
+    publish("a")
+    assert "maxmemory" not in redisflow("streams").out
+    own_lab.redis.config_set("maxmemory", 10**9)
+    assert "% of its maxmemory of 1,000,000,000 bytes." in redisflow("streams").out
+    own_lab.redis.config_set("maxmemory", 1_000)
+    assert "it is full, and refuses writes" in redisflow("streams").out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads its memory from /proc")
+def test_a_stream_of_a_million_entries_takes_two_seconds_and_60_mb(
+    own_lab: Lab, consumer: NewConsumer, tmp_path: Path
+) -> None:
+    producer = RedisStreamProducer(own_lab.redis, "orders")
+    for _ in range(10):
+        producer.publish_many(repeat(Message("web", "x" * 100), 100_000))
+    consumer()
+    own_lab.redis.xreadgroup("billing", "alice", {"orders": ">"}, count=10_000)
+    # Not ru_maxrss: in it Linux counts what the parent had when it started this process.
+    measure = (
+        "import os, sys; from pathlib import Path; from redisflow_lab.cli import main\n"
+        "try: main()\n"
+        "finally:\n"
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    print(sum(os.times()[:2]), status.split('VmHWM:')[1].split()[0], file=sys.stderr)"
+    )
+    for command in (
+        ("streams", "--seconds", "0"), ("inspect", "orders"), ("entries", "orders"),
+        ("pending", "orders", "billing"), ("watch", "orders", "--count", "1"),
+        ("publish", "orders", "--producer", "web", "--content", "x"),
+        ("dead-letters", "list", "orders"),
+        ("consumers", "prune", "orders", "billing", "--idle", "1h", "--yes"),
+        ("trim", "orders", "--acknowledged", "--yes"),
+        ("trim", "orders", "--maxlen", "990000", "--even-pending", "--yes"),
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", measure, *command], capture_output=True, text=True,
+            env={**os.environ, "REDISFLOW_URL": own_lab.url}, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        seconds, kb = map(float, done.stderr.splitlines()[-1].split())
+        assert (seconds < 2, kb < 60 * 1_024) == (True, True), (command, seconds, kb)

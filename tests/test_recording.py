@@ -86,6 +86,23 @@ def test_the_end_of_a_process_is_told_to_each_recording(lab: Lab, stream: str) -
     ]
 
 
+def test_a_process_is_told_by_the_name_of_its_consumer(lab: Lab, stream: str) -> None:
+    def consume(name: str) -> None:
+        connection.xreadgroup("billing", name, {stream: ">"})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    connection = lab.server.connect()
+    add(lab, stream, 1, 1)
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.record(stream)
+    process = lab.process(consume, "alice")
+    process.wait_end()
+    told = list(lab.recording(stream).events["text"])
+    assert told == ["alice is started", "alice is killed (SIGKILL)"]
+    assert "Consumers: alice (killed)." in repr(lab.replay(stream))
+    assert repr(process) == "<process consume: SIGKILL>"
+
+
 def test_a_slow_handler_is_seen_at_work(lab: Lab, stream: str, publish: Publish) -> None:
     def handle(delivery: Delivery) -> None:
         Event().wait(0.08)

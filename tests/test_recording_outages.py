@@ -5,15 +5,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
 from redisflow_lab import Message
+from redisflow_lab.inspection.state import Consumer, Group, Owned, State
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.recording.moment import Happening, Moment
 from redisflow_lab.lab.recording.recorder import Recorder
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views.history import History
-from redisflow_lab.lab.views.shapes import Path, Text
+from redisflow_lab.lab.views.layout import WIDTH
+from redisflow_lab.lab.views.shapes import Path, Rect, Text
 
 
 @contextmanager
@@ -119,3 +124,47 @@ def test_the_axis_of_entries_ends_at_a_whole_number(lab: Lab, stream: str, most:
     top = frame["entries most"]
     assert isinstance(top, Text)
     assert top.text == str(max(most, 1))
+
+
+DOWN = Moment(2.0, None, "the server is down")
+
+
+def pending_since_the_start() -> Recording:
+    """An entry is pending with alice, and in between the server is down."""
+    billing = Group("1-0", 0, 1, {"1-0": Owned("alice", 1, 0)}, {"alice": Consumer(1, 0)})
+    state = State(1, 1, "1-0", ("1-0",), {"billing": billing}, 0, ())
+    times = [Moment(0.0, state), Moment(1.0, state), DOWN, replace(DOWN, t_s=6.0)]
+    return Recording("orders", [*times, Moment(8.0, state), Moment(10.0, state)], [])
+
+
+def test_seconds_have_a_gap_while_the_server_is_down_and_go_on_after_it() -> None:
+    frame = History(pending_since_the_start(), "billing", 0.0).frame(0)
+    before, after = (frame[f"pending-line s {number}"] for number in range(2))
+    assert isinstance(before, Path)
+    assert isinstance(after, Path)
+    x = [128.0 + 74.2 * second for second in (0, 2, 8, 10)]
+    ends = [before.points[0][0], before.points[-1][0], after.points[0][0], after.points[-1][0]]
+    assert ends == pytest.approx(x, abs=0.1)
+    heights = [190 - after.points[number][1] for number in (0, -1)]
+    assert heights[0] / heights[1] == pytest.approx(8 / 10, abs=0.02)  # 8 s and 10 s
+
+
+def test_labels_of_marks_neither_overlap_nor_cover_a_plot() -> None:
+    """Ten processes start at once, ten in a row, and ten right at the end."""
+    times = [*[0.0] * 10, *(float(number) for number in range(10)), *[10.0] * 10]
+    started = [
+        Happening(t_s, "started", "", "billing", f"consumer-{number}")
+        for number, t_s in enumerate(times)
+    ]
+    recording = replace(pending_since_the_start(), happenings=started)
+    frame = History(recording, "billing", 0.0).frame(0)
+    plates = [shape for shape in frame.values() if isinstance(shape, Rect)]
+    assert len(plates) >= 6
+    for one, other in combinations(plates, 2):
+        assert (
+            one.x + one.width <= other.x or other.x + other.width <= one.x or one.y != other.y
+        )
+    axis = frame["entries axis"]
+    assert isinstance(axis, Path)
+    assert all(of.x >= 0 and of.x + of.width <= WIDTH for of in plates)
+    assert all(of.y > 15 and of.y + of.height < axis.points[0][1] for of in plates)

@@ -55,7 +55,7 @@ def test_the_oldest_pending_entry_holds_it_and_all_after_it(
     lab.redis.xgroup_create(stream, "billing", id="0")
     read(lab, stream, "billing", 5)
     lab.redis.xack(stream, "billing", "1-0", "2-0", "4-0")
-    assert trim(lab.redis, stream, **limit) == Trimmed(2, 0, held_by_pending=True)
+    assert trim(lab.redis, stream, **limit) == Trimmed(2, 0, True, "billing")
     assert ids_of(lab, stream) == TEN[2:]
 
 
@@ -123,7 +123,7 @@ def test_many_entries_are_trimmed_to_a_length_up_to_the_oldest_pending(
     pipeline.execute()
     lab.redis.xgroup_create(stream, "billing", id="499-0")
     read(lab, stream, "billing", 1)
-    assert trim(lab.redis, stream, maxlen=10) == Trimmed(499, 0, held_by_pending=True)
+    assert trim(lab.redis, stream, maxlen=10) == Trimmed(499, 0, True, "billing")
     assert trim(lab.redis, stream, maxlen=10, even_pending=True) == Trimmed(491, 1, False)
     assert trim(lab.redis, stream, maxlen=0).removed == 10
 
@@ -133,7 +133,7 @@ def test_ids_beyond_what_lua_counts_to_are_compared_exactly(lab: Lab, stream: st
     add(lab, stream, *(f"5-{big + number}" for number in range(4)))
     lab.redis.xgroup_create(stream, "billing", id="0")
     read(lab, stream, "billing", 1)
-    assert trim(lab.redis, stream, minid=f"5-{big + 1}") == Trimmed(0, 0, True)
+    assert trim(lab.redis, stream, minid=f"5-{big + 1}") == Trimmed(0, 0, True, "billing")
     lab.redis.xack(stream, "billing", f"5-{big}")
     assert trim(lab.redis, stream, minid=f"5-{big + 1}") == Trimmed(1, 0, False)
 
@@ -230,6 +230,26 @@ def check_trim(
     right = [one for one in before if one not in may_go or one >= oldest]
     trim(lab.redis, stream, **{kind: f"{value}-0" if kind == "minid" else value})
     assert [int(entry_id.split("-")[0]) for entry_id in ids_of(lab, stream)] == right
+
+
+@pytest.mark.parametrize("decodes", [False, True])
+def test_the_group_that_holds_the_stream_is_named(
+    lab: Lab, stream: str, *, decodes: bool
+) -> None:
+    redis = Redis(**{**address_of(lab), "decode_responses": decodes})
+    add(lab, stream, *TEN)
+    assert trim(redis, stream, acknowledged=True).held_by == ""  # there is no group
+    for group, count in (("billing", 7), ("shipping", 3), ("audit", 5)):
+        lab.redis.xgroup_create(stream, group, id="0")
+        read(lab, stream, group, count)
+    lab.redis.xack(stream, "audit", *TEN[:5])
+    lab.redis.xack(stream, "shipping", "1-0")
+    assert trim(redis, stream, acknowledged=True).held_by == "billing"
+    lab.redis.xack(stream, "billing", *TEN[:7])
+    assert trim(redis, stream, maxlen=1).held_by == "shipping"
+    lab.redis.xack(stream, "shipping", *TEN[:3])
+    done = trim(redis, stream, acknowledged=True)
+    assert (done.held_by, done.held_by_pending) == ("shipping", False)  # read up to 3-0
 
 
 def test_a_stream_that_is_not_there_has_nothing_to_remove(lab: Lab, stream: str) -> None:

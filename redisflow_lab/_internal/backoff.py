@@ -82,8 +82,8 @@ class Backoff:
 
     log: the logger to write to
     who: the beginning of each line, such as "alice of billing on orders"
-    on_outage: called with the reason when an outage begins, or its reason changes, and with ""
-         when it has ended
+    on_outage: called with the reason before each wait, and with "" when a try has succeeded
+         after it
     """
 
     def __init__(
@@ -104,12 +104,11 @@ class Backoff:
 
     def next_wait_s(self, reason: str, error: object) -> float:
         """How long to wait before the next try, in seconds."""
-        if changed := reason != self._reason:
+        if reason != self._reason:
             text = printable(str(error), 1_000)
             self._log.warning("%s: %s, retrying: %s", self._who, reason, text)
         self._reason = reason
-        if changed:
-            self._on_outage(reason)
+        self._on_outage(reason)
         wait_s = self._backoff.compute(min(self._tries, _MOST_DOUBLINGS))
         self._tries += 1
         return float(wait_s)

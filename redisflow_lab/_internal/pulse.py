@@ -33,7 +33,7 @@ class Pulse:
         self._polled_at = monotonic()
 
     def outage(self, reason: str) -> None:
-        """Note that an outage begins, or has another reason; that it ends, without a reason."""
+        """Note that an outage begins, or goes on; that it has ended, without a reason."""
         before = self._outage
         since = monotonic() if before is None else before[0]
         self._outage = (since, reason) if reason else None

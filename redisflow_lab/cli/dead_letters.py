@@ -1,8 +1,9 @@
 """`redisflow dead-letters`: lists dead letters, writes them again, or discards them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -10,9 +11,11 @@ from redisflow_lab._internal.printable import printable
 from redisflow_lab.cli.asking import Yes, confirm
 from redisflow_lab.cli.durations import seconds
 from redisflow_lab.cli.entries import Stream, decoded
-from redisflow_lab.cli.output import Json, show, show_json
+from redisflow_lab.cli.output import Json, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, fail, server_at
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason
+
+Result = TypeVar("Result")
 
 app = typer.Typer(no_args_is_help=True, help="Messages that could not be handled, and why.")
 
@@ -100,10 +103,11 @@ def redrive(
         if dry_run:
             show(chosen, _COLUMNS, as_json=as_json)
             return
-        confirm(f"write {len(chosen):,} dead letters to {stream} again", yes=yes)
-        rows = [_redriven(letters, row["letter_id"]) for row in chosen]
+        confirm(f"write {_letters(len(chosen))} to {stream} again", yes=yes)
+        rows = _until_interrupted(chosen, lambda id_: _redriven(letters, id_))
     columns = {"letter_id": "id", "entry_id": "new entry", "problem": "problem"}
     show(rows, columns, as_json=as_json)
+    _say_interrupted(len(rows), len(chosen))
     if any(row["problem"] for row in rows):
         raise typer.Exit(1)
 
@@ -129,12 +133,14 @@ def discard(
         if dry_run:
             show(chosen, _COLUMNS, as_json=as_json)
             return
-        confirm(f"delete {len(chosen):,} dead letters of {stream} for good", yes=yes)
-        deleted = sum(int(redis.xdel(letters.dead_stream, row["letter_id"])) for row in chosen)
+        confirm(f"delete {_letters(len(chosen))} of {stream} for good", yes=yes)
+        done = _until_interrupted(chosen, lambda id_: redis.xdel(letters.dead_stream, id_))
+    deleted = sum(done)
     if as_json:
         show_json({"deleted": deleted})
     else:
-        print(f"{deleted:,} dead letters deleted.")
+        print(f"{_letters(deleted)} deleted.")
+    _say_interrupted(len(done), len(chosen))
 
 
 def _matching(
@@ -180,6 +186,32 @@ def _chosen(
         _named(letters, ids) if ids else _matching(letters, group, reason, error, older_than)
     )
     return [_row(letter) for letter in found]
+
+
+def _letters(number: int) -> str:
+    return counted(number, "dead letter", "dead letters")
+
+
+def _until_interrupted(
+    chosen: list[dict[str, Any]], act: Callable[[str], Result]
+) -> list[Result]:
+    """What came of each, until Ctrl-C. Each is done in one step, or stays as it is."""
+    done: list[Result] = []
+    with suppress(KeyboardInterrupt):
+        for row in chosen:
+            done.append(act(row["letter_id"]))  # keeps what was done
+    return done
+
+
+def _say_interrupted(done: int, chosen: int) -> None:
+    """End with exit status 130, as a shell reports Ctrl-C, if not all were done."""
+    if done < chosen:
+        typer.echo(
+            f"redisflow: interrupted after {done:,} of {chosen:,}. The others are dead letters "
+            "still; the one in work may be done. Repeat the command for the rest",
+            err=True,
+        )
+        raise typer.Exit(130)
 
 
 def _redriven(letters: DeadLetters, letter_id: str) -> dict[str, Any]:

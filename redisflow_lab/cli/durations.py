@@ -13,3 +13,11 @@ def seconds(text: str) -> float:
     if found is None:
         raise typer.BadParameter(f"{text!r} is no duration: write 90s, 15m, 12h or 7d")
     return float(found[1]) * _UNITS_S[found[2]]
+
+
+def shortly(seconds: float) -> str:
+    """A duration as `seconds` takes it, in its largest unit: "7200" s is "2h"."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"

@@ -64,8 +64,9 @@ def pending(
     idle_ms = int(1_000 * seconds(idle))
     with server_at(url) as redis, explaining_missing(redis, stream, group):
         found: Any = redis.xpending_range(
-            stream, group, "-", "+", count, consumer or None, idle=idle_ms or None
+            stream, group, "-", "+", count + 1, consumer or None, idle=idle_ms or None
         )
+    found, more = found[:count], found[count:]
     rows = [
         {
             "id": row["message_id"].decode(),
@@ -77,6 +78,8 @@ def pending(
     ]
     columns = {"id": "id", "consumer": "consumer", "idle_ms": "idle (ms)"}
     show(rows, columns | {"deliveries": "deliveries"}, as_json=as_json)
+    if more and not as_json:
+        print(f"There are more than these {count:,}: --count shows so many.")
 
 
 def publish(

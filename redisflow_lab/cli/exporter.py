@@ -27,7 +27,7 @@ def exporter(
 
     from redisflow_lab.metrics import StreamCollector
 
-    with server_at(url) as redis, stop_on_signals() as stop:
+    with server_at(url, must_answer=False) as redis, stop_on_signals() as stop:
         registry = CollectorRegistry()
         registry.register(StreamCollector(redis, streams))
         try:

@@ -21,6 +21,11 @@ _LONGEST = 60
 """How many characters of a value a table shows."""
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """A number with its noun: "1 entry", "1,000 entries"."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def show(rows: Sequence[Row], columns: Mapping[str, str], *, as_json: bool) -> None:
     """Print rows.
 

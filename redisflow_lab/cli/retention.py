@@ -1,16 +1,20 @@
 """`redisflow trim` and `consumers prune`: removes what is no longer needed."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
+from redis import Redis
 
 from redisflow_lab._internal.group import Group as GroupCommands
+from redisflow_lab._internal.printable import printable
 from redisflow_lab.cli.asking import Yes, confirm
-from redisflow_lab.cli.durations import seconds
+from redisflow_lab.cli.durations import seconds, shortly
 from redisflow_lab.cli.entries import Group, Stream
-from redisflow_lab.cli.output import Json, show, show_json
+from redisflow_lab.cli.output import Json, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, server_at
-from redisflow_lab.inspection.missing import explaining_missing
+from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.missing import NoSuchStreamError, explaining_missing
 from redisflow_lab.retention import trim as trim_stream
 
 
@@ -51,21 +55,23 @@ def trim(
         except ValueError as error:
             raise typer.BadParameter(_as_options(str(error))) from None
         left = redis.xlen(stream)
+        why = _what_holds(redis, stream, done.held_by) if done.held_by else ""
     if as_json:
         show_json(
             {
                 "removed": done.removed,
                 "pending": done.pending,
                 "held_by_pending": done.held_by_pending,
+                "held_by": done.held_by or None,
                 "length": left,
             }
         )
         return
-    print(f"{done.removed:,} entries removed, {left:,} left.")
+    print(f"{counted(done.removed, 'entry', 'entries')} removed, {left:,} left.")
     if done.pending:
         print(f"Of these, {done.pending:,} were pending: their consumers dead-letter them.")
-    if done.held_by_pending:
-        print("The oldest pending entry, and all after it, were kept: see redisflow pending.")
+    if why:
+        print(why)
 
 
 def prune(
@@ -92,6 +98,23 @@ def prune(
             for name in names
         ]
     show(rows, {"consumer": "consumer", "removed": "removed"}, as_json=as_json)
+
+
+def _what_holds(redis: Redis, stream: str, name: str) -> str:
+    """Why the group keeps the entries that are left."""
+    with suppress(NoSuchStreamError):  # deleted meanwhile
+        for group in look_at(redis, stream).groups:
+            if group.name == name:
+                named = printable(name)
+                if group.pending:
+                    idle = shortly(group.oldest_idle_ms / 1_000)
+                    return (
+                        f"{named} holds the rest: {group.pending:,} pending, the oldest is "
+                        f"{group.oldest_pending_id}, idle for {idle}. See redisflow pending."
+                    )
+                lag = "some entries" if group.lag is None else f"{group.lag:,} entries"
+                return f"{named} holds the rest: it has not read {lag}. See redisflow inspect."
+    return ""
 
 
 def _as_options(text: str) -> str:

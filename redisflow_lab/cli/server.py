@@ -12,6 +12,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from redisflow_lab._internal.backoff import transient_reason
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import explain_server_error
 
@@ -38,11 +39,18 @@ _OF_THE_SERVER = (
 
 
 @contextmanager
-def server_at(url: str) -> Iterator[Redis]:
-    """A client of the server. An error of the server ends the command with a sentence."""
+def server_at(url: str, *, must_answer: bool = True) -> Iterator[Redis]:
+    """A client of the server. An error of the server ends the command with a sentence.
+
+    must_answer: whether a server that is down now is such an error
+    """
     client = _client(url)
     try:
-        _authenticate(client)
+        try:
+            _authenticate(client)
+        except redis.RedisError as error:
+            if must_answer or transient_reason(error) is None:
+                raise
         yield client
     except _OF_THE_SERVER as error:
         fail(explain_server_error(error, client))

@@ -13,9 +13,10 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.cli.entries import Stream, decoded
-from redisflow_lab.cli.output import Json, console, show, show_json
+from redisflow_lab.cli.output import Json, console, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, server_at
 from redisflow_lab.inspection.lag import lag_of, stream_and_groups
+from redisflow_lab.inspection.memory import memory_of
 from redisflow_lab.inspection.missing import explaining_missing
 
 
@@ -40,9 +41,22 @@ def streams(
         rows = [
             row for key in keys if (row := _stream(redis, key, before[key], seconds and took_s))
         ]
+        used = _memory_used(redis)
     columns = {"stream": "stream", "length": "length", "groups": "groups"}
     columns |= {"memory_bytes": "memory (bytes)", "entries_per_s": "entries/s"}
     show(rows, columns, as_json=as_json)
+    if used and not as_json:
+        print(used)
+
+
+def _memory_used(redis: Redis) -> str:
+    """How much of its memory the server uses; empty without a limit, or if it is not told."""
+    memory = memory_of(redis)
+    if memory is None or not memory.limit:
+        return ""
+    share = memory.used / memory.limit
+    full = ": it is full, and refuses writes" if share >= 1 else ""
+    return f"\nThe server uses {share:.0%} of its maxmemory of {memory.limit:,} bytes{full}."
 
 
 def inspect(stream: Stream, url: Url = HERE, as_json: Json = False) -> None:
@@ -64,8 +78,8 @@ def inspect(stream: Stream, url: Url = HERE, as_json: Json = False) -> None:
     out = console()
     memory = "?" if found["memory_bytes"] is None else f"{found['memory_bytes']:,}"
     out.print(
-        f"{printable(stream)}: {found['length']:,} entries of {found['entries_added']:,} that "
-        f"were added, {memory} bytes",
+        f"{printable(stream)}: {counted(found['length'], 'entry', 'entries')} of "
+        f"{found['entries_added']:,} that were added, {memory} bytes",
         markup=False,
     )
     for which in ("first", "last"):

@@ -209,19 +209,21 @@ class Lab:
 
         For a consumer that you wrote yourself: the process can be killed, or kill itself with
         SIGKILL, at any instruction. What the function uses is copied, as for `worker`, and
-        what it returns is not.
+        what it returns is not. If the first argument is a string, a recording takes it for
+        the name of the consumer that the process is.
         """
         name = name_of(function)
+        consumer = next((first for first in arguments[:1] if isinstance(first, str)), name)
         process = Process(
             name,
             pack_call(function, *arguments, culprit=f"the function {name}"),
             starter=self._starter,
             log=self._folder.path / f"process-{len(self._processes)}.log",
             on_end=lambda ended: self._recorders.process_ended(
-                ended.name, ended.state, died=ended.died
+                consumer, ended.state, died=ended.died
             ),
         )
-        self._recorders.process_started(name)
+        self._recorders.process_started(consumer)
         self._processes.append(process)
         return process
 

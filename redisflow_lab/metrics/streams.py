@@ -15,6 +15,7 @@ from redisflow_lab._internal.checks import check_client, check_name
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.inspection.groups import GroupLook, StreamLook, look_at
+from redisflow_lab.inspection.memory import Memory, memory_of
 from redisflow_lab.inspection.missing import NoSuchStreamError
 
 log = GuardedLog(__name__)
@@ -38,8 +39,9 @@ class StreamCollector(Collector):
         if isinstance(streams, str):  # a str is a sequence too, of one-letter names
             raise TypeError(f"streams must be a list of keys: write [{streams!r}]")
         self._streams = [check_name("stream", stream) for stream in streams]
-        db = redis.connection_pool.connection_kwargs.get("db") or 0
-        self._db = f"db{db}"
+        at = redis.connection_pool.connection_kwargs
+        self._db = f"db{at.get('db') or 0}"
+        self._address = printable(str(at.get("path") or f"{at.get('host')}:{at.get('port')}"))
 
     def describe(self) -> Iterator[Metric]:
         """The metrics without samples: to register them, no server is asked."""
@@ -48,6 +50,7 @@ class StreamCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics as of now."""
         families = _Families()
+        families.server.add_metric([self._address], 1)
         is_up = 1
         for stream in self._streams:
             try:
@@ -59,6 +62,10 @@ class StreamCollector(Collector):
                 is_up = 0
                 continue
             families.add(self._db, printable(stream), look)
+        try:
+            families.add_memory(memory_of(self._redis))
+        except RedisError:
+            is_up = 0
         families.up.add_metric([], is_up)
         return iter(families.all)
 
@@ -69,6 +76,15 @@ class _Families:
     def __init__(self) -> None:
         self.up = GaugeMetricFamily(
             "redisflow_up", "Whether the server could be asked for all streams."
+        )
+        self.server = GaugeMetricFamily(
+            "redisflow_server_info", "The server that is asked: always 1.", labels=["address"]
+        )
+        self._used = GaugeMetricFamily(
+            "redis_memory_used_bytes", "Memory that the server uses."
+        )
+        self._limit = GaugeMetricFamily(
+            "redis_memory_max_bytes", "Its maxmemory; no sample if there is no limit."
         )
         self._length = _gauge("length", "Entries in the stream.")
         self._added = CounterMetricFamily(
@@ -100,6 +116,12 @@ class _Families:
     @property
     def all(self) -> list[Metric]:
         return [*vars(self).values()]
+
+    def add_memory(self, memory: Memory | None) -> None:
+        if memory is not None:
+            self._used.add_metric([], memory.used)
+            if memory.limit:
+                self._limit.add_metric([], memory.limit)
 
     def add(self, db: str, stream: str, look: StreamLook) -> None:
         of_stream = [db, stream]

@@ -42,9 +42,9 @@ def learner(chapter: Chapter, _: Path) -> Iterator[str]:
             case Part.PROSE:
                 yield _without_title(cell.text)
             case Part.CODE:
+                if cell.draws and "lab.replay(" not in cell.text:  # several pictures at once
+                    yield _box("sketch", "Draw what the next cell will show, then run it.")
                 yield _code(cell.text)
-                if cell.draws:
-                    yield _box("sketch", "Draw what you expect, then run the cell.")
             case Part.PREDICTION:
                 yield _code(cell.text)
                 yield from (room(1, f"I expect ({_code_word(name)})") for name in cell.names)

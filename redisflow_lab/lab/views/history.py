@@ -1,22 +1,28 @@
 """Plots of lag and pending entries over time, in entries and in seconds."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.inspection.state import NO_GROUP, Group, Owned, State, order
 from redisflow_lab.lab.recording.moment import Moment, deleted_since
 from redisflow_lab.lab.recording.recording import Recording
-from redisflow_lab.lab.views.shapes import Frame, Path, Text
+from redisflow_lab.lab.views.layout import WIDTH
+from redisflow_lab.lab.views.shapes import Frame, Path, Rect, Text
 
 HEIGHT = 214.0
 _LEFT, _RIGHT = 128.0, 870.0
-_ENTRIES, _SECONDS = (34.0, 84.0), (140.0, 44.0)
+_ENTRIES, _SECONDS = (46.0, 74.0), (146.0, 44.0)
 """Top and height of each panel, in px."""
+_LABEL_ROWS = (24.0, 36.0)
+"""The rows of the labels of marks, above the panels: the middle of each, in px."""
 _MARKED = {"died": "✖", "started": "▶", "ended": "■", "down": "✖", "up": "▶"}
-_ROOM, _LABEL = 74.0, 10
-"""The room for the label of a mark, in px, and its longest text, in characters."""
+_LONGEST_NAME = 10
+
+Line = list[tuple[float, float]]
+"""x in px, and the value."""
+Since = Callable[[Sequence[Moment], str], Iterator[float | None]]
+"""For each moment, since when the oldest entry waits, as a group sees it."""
 
 
 class History:
@@ -32,8 +38,12 @@ class History:
         known = [moment.state for moment in recording.moments if moment.state is not None]
         groups = [state.groups[group] for state in known if group in state.groups]
         self._most = max([1, *(of.lag or 0 for of in groups), *(of.pending for of in groups)])
-        self._waits = [*self._seconds()]
-        self._longest = max([1.0, *(value for line in self._waits for _, value in line)])
+        self._waits = {
+            "pending-line": self._seconds(pending_since),
+            "lag": self._seconds(undelivered_since),
+        }
+        values = (value for of in self._waits.values() for line in of for _, value in line)
+        self._longest = max([1.0, *values])
         self._still = self._draw()
 
     def frame(self, number: int) -> Frame:
@@ -55,19 +65,21 @@ class History:
             frame[f"{name} 0"] = Text("small", _LEFT - 5, down, "0", "end")
             label = f"{most:,}" if isinstance(most, int) else f"{most:.3g}"
             frame[f"{name} most"] = Text("small", _LEFT - 5, top, label, "end")
-        frame["time 0"] = Text("small", _LEFT, self._top + HEIGHT - 18, "0 s")
+        frame["time 0"] = Text("small", _LEFT, self._top + HEIGHT - 12, "0 s")
         ends = f"{last:.2f} s" if last < 10 else f"{last:.0f} s"
-        frame["time end"] = Text("small", _RIGHT, self._top + HEIGHT - 18, ends, "end")
-        frame |= self._legend() | self._marks()
+        frame["time end"] = Text("small", _RIGHT, self._top + HEIGHT - 12, ends, "end")
+        frame |= self._legend()
         for style, what in (("pending-line", "pending"), ("lag", "lag")):
             for number, line in enumerate(self._counts(what)):
                 points = tuple((x, self._y(value, _ENTRIES, self._most)) for x, value in line)
                 frame[f"{what} {number}"] = Path(style, points)
-        for style, line in zip(("pending-line", "lag"), self._waits, strict=True):
-            points = tuple((x, self._y(value, _SECONDS, self._longest)) for x, value in line)
-            if points:
-                frame[f"{style} s"] = Path(style, points)
-        return frame
+        for style, lines in self._waits.items():
+            for number, line in enumerate(lines):
+                points = tuple(
+                    (x, self._y(value, _SECONDS, self._longest)) for x, value in line
+                )
+                frame[f"{style} s {number}"] = Path(style, points)
+        return frame | self._marks()
 
     def _legend(self) -> Frame:
         y = self._top + 8
@@ -77,37 +89,40 @@ class History:
             "pending swatch": Path("pending-line", ((_LEFT + 190, y), (_LEFT + 216, y))),
             "pending name": Text("plain", _LEFT + 222, y, "pending: not acknowledged"),
             "seconds told": Text(
-                "small", _RIGHT, y, "in seconds: since when the oldest of them waits", "end"
+                "plain", _LEFT + 6, self._top + _SECONDS[0] - 12,
+                "seconds: how long the oldest has been waiting",
             ),
         }  # fmt: skip
 
     def _marks(self) -> Frame:
         """Marks for starts and ends of processes and the server, labelled if there is room."""
-        frame: Frame = {}
-        free = [_LEFT - _ROOM, _LEFT - _ROOM]  # where the last label of each row is
-        top, down = self._top + _ENTRIES[0], self._top + _ENTRIES[0] + _ENTRIES[1]
+        lines: Frame = {}
+        labels: Frame = {}
+        free = [_LEFT for _ in _LABEL_ROWS]  # from here on, each row has room
+        down = self._top + _ENTRIES[0] + _ENTRIES[1]
         told = [
             happening
             for happening in self._recording.happenings
             if happening.kind in _MARKED and happening.group in (self._group, "")
         ]
         for number, happening in enumerate(told):
-            x = self._x(happening.t_s)
-            frame[f"mark {number}"] = Path("mark", ((x, top), (x, down)))
-            row = next((row for row, taken in enumerate(free) if x - taken >= _ROOM), None)
+            x, top = self._x(happening.t_s), self._top + _ENTRIES[0]
+            text = f"{_MARKED[happening.kind]} {_short(happening.consumer or 'server')}"
+            width = 10 + 6.0 * len(text)
+            left = min(x, WIDTH - width)
+            row = next((row for row, begins in enumerate(free) if left >= begins), None)
             if row is not None:
-                free[row] = x
-                name = _short(happening.consumer or "server")
-                text = f"{_MARKED[happening.kind]} {name}"
-                at, anchor = (x - 3, "end") if x > _RIGHT - _ROOM else (x + 3, "start")
-                frame[f"mark name {number}"] = Text(
-                    "small", at, top + 5 + 11 * row, text, anchor
-                )
-        return frame
+                free[row] = left + width
+                y = self._top + _LABEL_ROWS[row]
+                labels[f"mark plate {number}"] = Rect("plate", left, y - 6, width, 12)
+                labels[f"mark name {number}"] = Text("small", left + 3, y, text)
+                top = y + 6
+            lines[f"mark {number}"] = Path("mark", ((x, top), (x, down)))
+        return lines | labels
 
-    def _counts(self, what: str) -> Iterator[list[tuple[float, float]]]:
-        """Step lines, interrupted where the value is not known: x in px, and the value."""
-        line: list[tuple[float, float]] = []
+    def _counts(self, what: str) -> Iterator[Line]:
+        """Step lines, interrupted where the value is not known."""
+        line: Line = []
         for moment in self._recording.moments:
             group = moment.state.groups.get(self._group) if moment.state is not None else None
             value = getattr(group, what) if group is not None else None
@@ -123,21 +138,20 @@ class History:
         if line:
             yield line
 
-    def _seconds(self) -> Iterator[list[tuple[float, float]]]:
-        """For pending and for lag, how long the oldest of these entries has waited."""
-        for find in (pending_since, undelivered_since):
-            line: list[tuple[float, float]] = []
-            since = find(self._recording.moments, self._group)
-            for began, (moment, after) in zip(
-                since, pairwise([*self._recording.moments, None]), strict=True
-            ):
-                assert moment is not None
-                ends = after.t_s if after is not None else moment.t_s
-                line += [
-                    (self._x(t_s), 0.0 if began is None else t_s - began)
-                    for t_s in (moment.t_s, ends)
-                ]
-            yield line
+    def _seconds(self, find: Since) -> list[Line]:
+        """How long the oldest of these entries has waited; no line where nothing is known."""
+        moments = self._recording.moments
+        lines: list[Line] = [[]]
+        ends = [*(moment.t_s for moment in moments[1:]), moments[-1].t_s]
+        for began, moment, end in zip(find(moments, self._group), moments, ends, strict=True):
+            if moment.state is None:
+                lines.append([])
+                continue
+            lines[-1] += [
+                (self._x(t_s), 0.0 if began is None else t_s - began)
+                for t_s in (moment.t_s, end)
+            ]
+        return [line for line in lines if line]
 
     def _x(self, t_s: float) -> float:
         part = (t_s - self._began) / (self._ends - self._began)
@@ -149,15 +163,16 @@ class History:
 
 
 def _short(name: str) -> str:
-    return printable(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…")
+    return printable(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
 
 
 def pending_since(moments: Sequence[Moment], name: str) -> Iterator[float | None]:
     """For each moment, since when the oldest pending entry is pending; None if none is."""
     since: dict[str, float] = {}
     before: dict[str, Owned] = {}
-    for moment in moments:
-        owned = _group_of(moment, name).owned
+    for moment, began_anew in zip(moments, deleted_since(moments), strict=True):
+        known = moment.state is not None or began_anew  # what is pending stays so in an outage
+        owned = _group_of(moment, name).owned if known else before
         if owned is not before:
             since = {entry_id: since.get(entry_id, moment.t_s) for entry_id in owned}
             before = owned

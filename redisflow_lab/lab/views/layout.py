@@ -54,7 +54,7 @@ class Layout:
         name = printable(recording.stream, 16)
         frame["stream"] = Text("name", _LEFT - 8, _TOP + 20, f"stream {name}", "end")
         if seen is None:
-            text = f"{recording.moments[number].trouble}: nothing is known of this moment"
+            text = self.story.trouble(number)
             frame["trouble"] = Text("title", _LEFT, _TOP + 20, text)
             return frame
         frame |= self._entries(seen)

@@ -15,7 +15,7 @@ from redisflow_lab.lab.views.browser import packed
 from redisflow_lab.lab.views.history import HEIGHT, History
 from redisflow_lab.lab.views.layout import WIDTH, Layout
 from redisflow_lab.lab.views.picture import Picture
-from redisflow_lab.lab.views.steering import Steering
+from redisflow_lab.lab.views.steering import NAMES, Steering
 from redisflow_lab.lab.views.still import Panel, draw_still
 
 DRAW_S = 0.08
@@ -23,7 +23,9 @@ STILL_S = 0.5
 """Interval between the pictures that replace the widget where it is not available."""
 _MOMENTS = 300
 """How many moments the plots show."""
-_ROWS = 3
+_ROWS = len(NAMES)
+_SENT = ["id", "row", "text", "call", "applies"]
+"""What the browser is told of a button."""
 
 
 class LiveView:
@@ -105,9 +107,9 @@ class LiveView:
             self._widget.height = layout.height + HEIGHT
             self._widget.caption = layout.story.caption(now - 1)
             self._widget.words = layout.story.words(now)
-            self._widget.told = self._steering.told
+            self._widget.told = [*map(layout.story.labelled, self._steering.told)]
             self._widget.buttons = [
-                {"id": button.id, "text": button.text, "call": button.call}
+                {name: getattr(button, name) for name in _SENT}
                 for button in self._steering.buttons()
             ]
 

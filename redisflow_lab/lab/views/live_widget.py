@@ -16,7 +16,7 @@ class LiveWidget(anywidget.AnyWidget):
     height:  of the picture, in px
     caption: what happened last
     words:   the picture in words
-    buttons: each with its id, its text, and the call that it makes
+    buttons: each with its id, row and text, the call that it makes, and whether it applies
     told:    the calls so far, each with its result
     """
 

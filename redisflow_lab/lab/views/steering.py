@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from redisflow_lab.lab.laboratory import Lab
     from redisflow_lab.lab.workers.worker import Worker
 
-NAMES = ["alice", "bob", "carol", "dave", "erin", "frank"]
+NAMES = ["alice", "bob", "carol"]
+"""The consumers that can be started."""
+CLAIMER = NAMES[-1]
 BOOKS = ["Dune", "Emma", "Ulysses", "Beloved", "Persuasion"]
 MIN_IDLE_MS = 60_000
 """Entries that have been idle for this long are claimed."""
@@ -30,12 +32,20 @@ def handle_slowly(delivery: Delivery) -> None:
 
 @dataclass(frozen=True)
 class Button:
-    """A button: its text, the call that it shows, and the function that makes the call."""
+    """A button.
+
+    row:     in which it is: 0 or 1
+    call:    what it shows of the call that it makes
+    press:   makes the call
+    applies: whether it can be pressed now
+    """
 
     id: str
+    row: int
     text: str
     call: str
     press: Callable[[], object]
+    applies: bool = True
 
 
 class Steering:
@@ -49,48 +59,57 @@ class Steering:
         self._stream, self._group, self._handler = stream, group, handler
         self._key = lab.key(stream)
         self._published = 0
+        self._names = [*NAMES]
         self.told: list[str] = []
 
     def buttons(self) -> list[Button]:
-        """The buttons that apply now."""
-        running = [worker.name for worker in self._running()]
-        free = next((name for name in NAMES if name not in running), None)
-        claimer = running[0] if running else NAMES[2]
-        group, shown = printable(self._group, 20), printable(claimer, 20)
-        claim = f'r.xautoclaim(orders, "{group}", "{shown}", {MIN_IDLE_MS})'
-        buttons = [
-            Button("publish", "Publish an order", "producer.publish(order)", self._publish)
+        """The buttons, always in the same order: what does not apply now keeps its place."""
+        group = printable(self._group, 20)
+        claim = f'r.xautoclaim(orders, "{group}", "{CLAIMER}", {MIN_IDLE_MS})'
+        return [
+            Button("publish", 0, "Publish an order", "producer.publish(order)", self._publish),
+            Button("age", 0, "Let an hour pass", "lab.age()", self._age),
+            Button("claim", 0, f"Let {CLAIMER} claim", claim, self._claim),
+            *self._of_the_server(),
+            *self._of_consumers(),
         ]
-        if free:
-            start = partial(self._start, free)
-            buttons.append(
-                Button("start", f"Start {free}", f'lab.worker("{free}", handle)', start)
-            )
-        for name in running:
-            shown = printable(name, 20)
-            kill = partial(self._kill, name)
-            buttons.append(Button(f"kill {name}", f"Kill {shown}", f"{shown}.kill()", kill))
-        buttons += [
-            Button("age", "Let an hour pass", "lab.age()", self._age),
+
+    def _of_the_server(self) -> list[Button]:
+        """None on a shared server."""
+        server = self._lab.server
+        if server.prefix:
+            return []
+        up = server.running
+        return [
+            Button("kill server", 0, "Kill the server", "lab.server.kill()", server.kill, up),
             Button(
-                "claim",
-                f"Let {printable(claimer, 20)} claim",
-                claim,
-                partial(self._claim, claimer),
+                "start server", 0, "Start the server", "lab.server.start()", server.start,
+                not up,
             ),
-        ]
-        if not self._lab.server.prefix:  # a server of the lab's own
-            server = self._lab.server
-            buttons += [
-                Button("kill server", "Kill the server", "lab.server.kill()", server.kill),
-                Button("start server", "Start the server", "lab.server.start()", server.start),
-            ]
+        ]  # fmt: skip
+
+    def _of_consumers(self) -> list[Button]:
+        """For each consumer to start and to kill it; for those of cells to kill it."""
+        running = [worker.name for worker in self._running()]
+        self._names = [*dict.fromkeys([*self._names, *running])]
+        buttons = []
+        for name in self._names:
+            runs, shown = name in running, printable(name, 20)
+            if name in NAMES:
+                start, call = partial(self._start, name), f'lab.worker("{name}", handle)'
+                buttons.append(
+                    Button(f"start {name}", 1, f"Start {name}", call, start, not runs)
+                )
+            kill = partial(self._kill, name)
+            buttons.append(
+                Button(f"kill {name}", 1, f"Kill {shown}", f"{shown}.kill()", kill, runs)
+            )
         return buttons
 
     def press(self, button_id: str) -> None:
         """Make the call of a button. `told` shows an exception as a cell would show it."""
         button = next((found for found in self.buttons() if found.id == button_id), None)
-        if button is None:  # no longer offered
+        if button is None or not button.applies:  # it no longer does
             return
         try:
             came = button.press()
@@ -122,6 +141,7 @@ class Steering:
     def _age(self) -> None:
         self._lab.age(stream=self._stream, group=self._group)
 
-    def _claim(self, name: str) -> str:
-        found: Any = self._lab.redis.xautoclaim(self._key, self._group, name, MIN_IDLE_MS)
-        return ", ".join(entry_id.decode() for entry_id, _ in found[1]) or "nothing to claim"
+    def _claim(self) -> str:
+        found: Any = self._lab.redis.xautoclaim(self._key, self._group, CLAIMER, MIN_IDLE_MS)
+        claimed = ", ".join(entry_id.decode() for entry_id, _ in found[1])
+        return claimed or "nothing to claim: no pending entry has been idle for a minute"

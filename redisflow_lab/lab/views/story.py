@@ -1,13 +1,16 @@
 """A recording as one group sees it: which entries to show, and what became of each."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.inspection.state import NO_GROUP, Group, State, order
-from redisflow_lab.lab.recording.moment import Happening, deleted_since
+from redisflow_lab.lab.recording.moment import NO_STREAM, Happening, deleted_since
 from redisflow_lab.lab.recording.recording import Recording
+from redisflow_lab.lab.views.differences import differences
 
 CELLS = 16
 """How many entries are shown: the newest."""
@@ -16,6 +19,7 @@ OLDEST = 5
 _REMEMBERED = 3 * CELLS
 """How many of the newest ids are remembered, so that deleted entries can be shown."""
 _MOST_TOLD = 4
+_ID = re.compile(r"(?<![\w-])\d+-\d+(?![\w-])")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Story:
         for seen in known:
             for back, entry_id in enumerate(reversed(seen.state.entries)):
                 self._numbers.setdefault(entry_id, seen.state.added - back)
+        self._labelled = self._numbers.keys() | {of for seen in known for of in seen.shown}
         self._times = [moment.t_s for moment in recording.moments]
         self._told = [happening.t_s for happening in recording.happenings]
 
@@ -82,18 +87,33 @@ class Story:
         number = self._numbers.get(entry_id)
         return f"…{printable(entry_id[-5:])}" if number is None else f"#{number}"
 
+    def labelled(self, text: str) -> str:
+        """A text in which each entry of the stream is named as its cell names it."""
+        return _ID.sub(
+            lambda found: self.label(found[0]) if found[0] in self._labelled else found[0], text
+        )
+
+    def trouble(self, number: int) -> str:
+        """Why nothing is shown of a moment, in words."""
+        trouble = self.recording.moments[number].trouble
+        return "the stream has no entry" if trouble == NO_STREAM else trouble
+
     def words(self, number: int) -> str:
         """A moment in words: the state of each entry, the consumers and the dead letters."""
         seen = self.seen[number]
         if seen is None:
-            return self.recording.moments[number].trouble
+            return self.trouble(number)
         before = f"{seen.others:,} other entries, and " if seen.others else ""
-        told = "; ".join(f"{entry_id} {seen.in_words(entry_id)}" for entry_id in seen.shown)
+        told = "; ".join(f"{self.label(of)} {seen.in_words(of)}" for of in seen.shown)
         names = [
             printable(name) + (" (killed)" if name in seen.killed else "")
             for name in sorted(seen.group.consumers)
         ]
-        letters = f" Dead letters: {', '.join(seen.state.letters)}." if seen.state.dead else ""
+        letters = (
+            f" Dead letters: {', '.join(map(self.label, seen.state.letters))}."
+            if seen.state.dead
+            else ""
+        )
         return f"{before}{told or 'empty'}. Consumers: {', '.join(names) or 'none'}.{letters}"
 
     def caption(self, number: int, *, since: int | None = None) -> str:
@@ -104,12 +124,7 @@ class Story:
         happened = self.recording.happenings[begins:ends]
         if not happened:
             return self._difference(first, number)
-        # If there are too many, events of single entries are left out first.
-        told = sorted(happened, key=lambda happening: bool(happening.entry_id))[:_MOST_TOLD]
-        told.sort(key=lambda happening: happening.t_s)
-        more = len(happened) - len(told)
-        texts = "; ".join(happening.text for happening in told)
-        return f"{texts}; and {more} more" if more else texts
+        return self.labelled("; ".join(_told(happened)))
 
     def moment_after(self, t_s: float) -> int:
         """The first moment at or after a time; the last one if there is none."""
@@ -128,28 +143,36 @@ class Story:
         ]
 
     def _difference(self, first: int, number: int) -> str:
-        """How two states differ, for a change that no happening explains."""
-        before, seen = self.seen[first] if first >= 0 else None, self.seen[number]
-        if seen is None:
-            return self.recording.moments[number].trouble
-        if before is None:
-            return "the server answers again" if first >= 0 else "the recording begins"
-        was, now = before.group, seen.group
-        numbers = {
-            "length": (before.state.length, seen.state.length),
-            "lag": (was.lag, now.lag),
-            "pending": (was.pending, now.pending),
-            "dead letters": (before.state.dead, seen.state.dead),
-        }
-        changed = [
-            f"{name} {'unknown' if new is None else new}"
-            for name, (old, new) in numbers.items()
-            if old != new
-        ]
-        gone, come = {*was.consumers} - {*now.consumers}, {*now.consumers} - {*was.consumers}
-        changed += [f"{printable(name)} is there" for name in sorted(come)]
-        changed += [f"{printable(name)} is no longer there" for name in sorted(gone)]
-        return ", ".join(changed) or "other entries, owners or groups"
+        """How two moments differ, for a change that no happening explains."""
+        now = self.recording.moments[number]
+        was = self.recording.moments[first] if first >= 0 else None
+        if now.state is None:
+            if was is None:
+                return f"the recording begins: {self.trouble(number)}"
+            deleted = was.state is not None and now.trouble == NO_STREAM
+            return "the stream is deleted" if deleted else self.trouble(number)
+        if was is None or was.state == now.state:
+            return "the recording begins"
+        if was.state is None:
+            created = was.trouble == NO_STREAM
+            return "the stream is created" if created else "the server answers again"
+        changed = differences(was.state, now.state, self.group, self.label)
+        return ", ".join(changed) or "other pending entries change"
+
+
+def _told(happened: Sequence[Happening]) -> Iterator[str]:
+    """Texts in the order of time. If there are too many, the earliest are only counted."""
+    # What happens to a process or the server is told before commands, and those before
+    # events of single entries.
+    ranks = [(not of.entry_id, of.kind != "command") for of in happened]
+    kept = {
+        *sorted(range(len(happened)), key=lambda number: (ranks[number], number))[-_MOST_TOLD:]
+    }
+    for told, numbers in groupby(range(len(happened)), key=kept.__contains__):
+        if told:
+            yield from (happened[number].text for number in numbers)
+        else:
+            yield f"({len([*numbers])} more)"
 
 
 def _seen(recording: Recording, name: str) -> Iterator[Seen | None]:
@@ -193,7 +216,8 @@ class _Killed:
         self._changes = [
             happening
             for happening in happenings
-            if happening.group == group and happening.kind in ("died", "started", "ended")
+            # A process that the notebook started has no group.
+            if happening.group in (group, "") and happening.kind in ("died", "started", "ended")
         ]
         self._times = [happening.t_s for happening in self._changes]
 

@@ -60,14 +60,14 @@ def _key_moments(story: Story) -> list[_Key]:
         claimed = happening.kind == "command" and moved
         told = number
         if happening.kind in ("died", "ended") or claimed:
-            keys[number] = _Key(number, happening.text)
+            keys[number] = _Key(number, story.labelled(happening.text))
         if happening.kind == "started":
-            begins[number] = _Key(number, happening.text, settled=False)
+            begins[number] = _Key(number, story.labelled(happening.text), settled=False)
     for claims in _claims(recording.happenings):
         first, end = (story.moment_after(of.t_s) for of in (claims[0], claims[-1]))
         seen = next((n for n in range(first, end + 1) if n and story.moved(n)), first)
-        ids = ", ".join(dict.fromkeys(happening.entry_id for happening in claims))
-        title = f"{printable(claims[0].consumer)} claims {ids}"
+        labels = dict.fromkeys(story.label(happening.entry_id) for happening in claims)
+        title = f"{printable(claims[0].consumer)} claims {', '.join(labels)}"
         keys.setdefault(seen, _Key(seen, title, settled=False))
     room = MOST - len(keys.keys() | {last})
     for number in [number for number in begins if number not in keys][: max(room, 0)]:

@@ -9,8 +9,11 @@ function render({ model, el }) {
   const svg = root.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
   svg.setAttribute("role", "img");
   svg.innerHTML = model.get("_hatch");
-  const toolbar = root.appendChild(document.createElement("div"));
-  toolbar.className = "toolbar";
+  const rows = [0, 1].map(() => {
+    const row = root.appendChild(document.createElement("div"));
+    row.className = "row";
+    return row;
+  });
   const told = root.appendChild(document.createElement("pre"));
   told.setAttribute("aria-label", "What the buttons have called");
   told.tabIndex = 0;
@@ -31,27 +34,24 @@ function render({ model, el }) {
     svg.setAttribute("aria-label", model.get("words"));
   }
   function offer() {
-    const offered = new Map(model.get("buttons").map(({ id, text, call }) => [id, { text, call }]));
-    for (const [id, button] of buttons) {
-      if (!offered.has(id)) {
-        button.remove();
-        buttons.delete(id);
-      }
-    }
-    for (const [id, { text, call }] of offered) {
+    // No button is ever removed or moved, so that none comes under a pointer that waits.
+    for (const { id, row, text, call, applies } of model.get("buttons")) {
       let button = buttons.get(id);
       if (!button) {
-        button = toolbar.appendChild(document.createElement("button"));
+        button = rows[row].appendChild(document.createElement("button"));
         button.type = "button";
+        button.textContent = text;
+        button.title = call;
         button.addEventListener("click", () => model.send({ press: id }));
         buttons.set(id, button);
       }
-      button.textContent = text;
-      button.title = call;
+      button.setAttribute("aria-disabled", !applies); // `disabled` would take the focus away
     }
   }
   function tell() {
-    told.textContent = model.get("told").join("\n");
+    const lines = model.get("told");
+    told.hidden = lines.length === 0;
+    told.textContent = lines.join("\n");
     told.scrollTop = told.scrollHeight;
   }
 

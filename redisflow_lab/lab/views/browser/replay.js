@@ -1,8 +1,9 @@
 // Plays the steps of a recording: each one changes some shapes of the picture.
 import { Picture } from "./picture.js";
 
-const SHORTEST_MS = 350;
-const LONGEST_MS = 1500;
+const SHORTEST_MS = 800;
+const LONGEST_MS = 3000;
+const READING_MS = 30; // for each character of a caption
 
 const { steps } = JSON.parse(document.getElementById("recording").textContent);
 const find = (id) => document.getElementById(id);
@@ -62,7 +63,8 @@ function pause() {
 function next() {
   if (at >= steps.length - 1) return pause();
   const lasts = 1000 * (steps[at + 1].t - steps[at].t);
-  const wait = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, lasts)) / Number(speed.value);
+  const reading = READING_MS * steps[at].caption.length;
+  const wait = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, reading, lasts)) / Number(speed.value);
   timer = setTimeout(() => {
     show(at + 1);
     next();
@@ -88,7 +90,26 @@ scrubber.addEventListener("input", () => {
 play.addEventListener("click", () => (timer === null ? start() : pause()));
 back.addEventListener("click", () => step(-1));
 forward.addEventListener("click", () => step(1));
+document.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!by || event.target === speed || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  step(by);
+});
 show(0);
+hideStill();
+
+// In a notebook, the output after this page is its still picture, for where no script runs.
+function hideStill() {
+  const frame = window.frameElement; // null if there is none, or if it is out of reach
+  const output = frame?.closest(".jp-OutputArea-child");
+  if (!output || frame.dataset.plays) return;
+  frame.dataset.plays = "yes";
+  const style = frame.ownerDocument.createElement("style");
+  const playing = ".jp-OutputArea-child:has(iframe[data-plays])";
+  style.textContent = `@media screen { ${playing} + .jp-OutputArea-child:has(img) { display: none; } }`;
+  frame.after(style);
+}
 
 // It begins by itself when it is first seen, unless the reader wants less motion.
 if (!matchMedia("(prefers-reduced-motion: reduce)").matches && steps.length > 1) {

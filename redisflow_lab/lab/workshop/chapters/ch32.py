@@ -1,0 +1,470 @@
+"""Exercises and predictions of chapter 32: throughput, and what it costs."""
+
+from collections import Counter
+from typing import Any
+
+from redisflow_lab.lab.workshop.chapter import Chapter
+from redisflow_lab.lab.workshop.exercise import (
+    Exercise,
+    NotYetError,
+    Wrong,
+    expect,
+    expect_kept,
+)
+from redisflow_lab.lab.workshop.scene import Scene
+from redisflow_lab.message import Message, MessageDecodeError
+
+
+def publish(scene: Scene, count: int) -> None:
+    """Publish "order 1", "order 2", ... with the ids 1-0, 2-0, ..., in one pipeline."""
+    pipe = scene.redis.pipeline(transaction=False)
+    for number in range(1, count + 1):
+        fields: Any = Message("web", f"order {number}").to_fields()
+        pipe.xadd(scene.orders, fields, id=f"{number}-0")
+    pipe.execute()
+
+
+def content(fields: dict[bytes, bytes]) -> str:
+    """The content of an order."""
+    try:
+        return Message.from_fields(fields).content
+    except MessageDecodeError:
+        return "an entry that is no message"
+
+
+def pending_ids(scene: Scene) -> list[str]:
+    """The ids of the pending orders; empty if there is no group."""
+    if scene.group not in scene.groups():
+        return []
+    rows: Any = scene.redis.xpending_range(scene.orders, scene.group, "-", "+", 1_000)
+    return [row["message_id"].decode() for row in rows]
+
+
+class Burst(Exercise):
+    id = "32-publish"
+    goal = (
+        "the stream holds 3,000 orders with generated ids, order 1 to order 3000 in this "
+        "sequence, and at most ten round trips brought them there."
+    )
+    given = "task.redis, task.orders (an empty stream)"
+    minutes = 3
+    hints = (
+        "How many XADD can be under way before the client waits for an answer?",
+        "Both ways of the chapter will do: a pipeline, or publish_many.",
+        "RedisStreamProducer(task.redis, task.orders).publish_many(...) takes a generator of "
+        "messages, and sends 500 of them in one packet.",
+    )
+    solution = """\
+from redisflow_lab import Message, RedisStreamProducer
+
+sold = (Message("web", f"order {n}") for n in range(1, 3_001))
+RedisStreamProducer(task.redis, task.orders).publish_many(sold)"""
+    wrong = (
+        Wrong(
+            "one at a time",
+            """\
+from redisflow_lab import Message
+for n in range(1, 3_001):
+    fields = Message("web", f"order {n}").to_fields()
+    task.redis.xadd(task.orders, fields)""",
+            "Ten packets need far fewer",
+        ),
+        Wrong(
+            "with ids of one's own",
+            """\
+from redisflow_lab import Message
+pipe = task.redis.pipeline(transaction=False)
+for n in range(1, 3_001):
+    fields = Message("web", f"order {n}").to_fields()
+    pipe.xadd(task.orders, fields, id=f"{n}-0")
+pipe.execute()""",
+            "was chosen by the client",
+        ),
+        Wrong(
+            "the cell was run twice",
+            """\
+from redisflow_lab import Message, RedisStreamProducer
+web = RedisStreamProducer(task.redis, task.orders)
+for _ in range(2):
+    web.publish_many(Message("web", f"order {n}") for n in range(1, 3_001))""",
+            "found 6000",
+        ),
+        Wrong(
+            "only the first packet",
+            """\
+from redisflow_lab import Message, RedisStreamProducer
+web = RedisStreamProducer(task.redis, task.orders)
+web.publish_many(Message("web", f"order {n}") for n in range(1, 501))""",
+            "found 500",
+        ),
+        Wrong(
+            "counted from 0",
+            """\
+from redisflow_lab import Message, RedisStreamProducer
+web = RedisStreamProducer(task.redis, task.orders)
+web.publish_many(Message("web", f"order {n}") for n in range(3_000))""",
+            "as the first order",
+        ),
+    )
+    why = (
+        "The server executes 3,000 XADD in any case. The client decides how often it waits for "
+        "an answer: 3,000 times, or six."
+    )
+
+    _COUNT = 3_000
+    _MOST_MS = 50
+    """A packet of 500 is written within a few milliseconds. One at a time, 3,000 orders took
+    100 ms or more on every machine that was tried."""
+
+    def set(self, scene: Scene) -> None:
+        scene.redis.xgroup_create(scene.orders, scene.group, id="0", mkstream=True)
+
+    def is_attempted(self, scene: Scene) -> bool:
+        return bool(scene.redis.xlen(scene.orders))
+
+    def check(self, scene: Scene) -> None:
+        entries: Any = scene.redis.xrange(scene.orders)
+        again = "Run the cell with exercise(...) again, and publish each of them once."
+        command = f"XLEN {scene.orders}"
+        expect(self._COUNT, len(entries), "orders", command, again)
+        command = f"XRANGE {scene.orders} - + COUNT 1"
+        first = content(entries[0][1])
+        expect("order 1", first, "as the first order", command, again)
+        numbers = range(1, self._COUNT + 1)
+        for number, (entry_id, fields) in zip(numbers, entries, strict=True):
+            what = f"as the content of {entry_id.decode()}"
+            command = f"XRANGE {scene.orders} {entry_id.decode()} + COUNT 1"
+            expect(f"order {number}", content(fields), what, command, again)
+        times = {int(entry_id.split(b"-")[0]) for entry_id, _ in entries}
+        if min(times) < 10**12:
+            raise NotYetError(
+                f"The id {entries[0][0].decode()} was chosen by the client "
+                f"(XRANGE {scene.orders} - + COUNT 1).\n"
+                "A generated id says in which millisecond the order was written. Run the cell "
+                "with exercise(...) again, and leave the ids to the server."
+            )
+        if len(times) > self._MOST_MS:
+            raise NotYetError(
+                f"The ids of the orders begin with {len(times)} different milliseconds "
+                f"(XRANGE {scene.orders} - +).\n"
+                "Ten packets need far fewer: the orders of a packet are written one right "
+                "after another. For how many answers did the client wait? Run the cell with "
+                "exercise(...) again."
+            )
+
+
+class AcknowledgeMany(Exercise):
+    id = "32-acknowledge"
+    goal = (
+        "each order that has an invoice is acknowledged, with at most ten XACK commands in "
+        "all. The others stay pending."
+    )
+    given = (
+        "task.redis, task.orders (500 orders, all pending with alice of the group 'billing', "
+        "who was killed), task.invoices (a list with the content of each order that was "
+        "billed)"
+    )
+    minutes = 4
+    hints = (
+        "XRANGE reads all orders, and Message.from_fields(fields).content is what the list of "
+        "invoices holds, as bytes.",
+        "Collect the ids of those that are in the list. Acknowledge nothing in the loop.",
+        'One call takes all of them: task.redis.xack(task.orders, "billing", *ids).',
+    )
+    solution = """\
+from redisflow_lab import Message
+
+billed = {*task.redis.lrange(task.invoices, 0, -1)}
+ids = [
+    entry_id
+    for entry_id, fields in task.redis.xrange(task.orders)
+    if Message.from_fields(fields).content.encode() in billed
+]
+task.redis.xack(task.orders, "billing", *ids)"""
+    _BEGIN = """\
+from redisflow_lab import Message
+billed = {*task.redis.lrange(task.invoices, 0, -1)}
+orders = task.redis.xrange(task.orders)
+ids = [i for i, f in orders if Message.from_fields(f).content.encode() in billed]
+"""
+    wrong = (
+        Wrong(
+            "a pipeline of single XACK",
+            _BEGIN
+            + """\
+pipe = task.redis.pipeline(transaction=False)
+for entry_id in ids:
+    pipe.xack(task.orders, "billing", entry_id)
+pipe.execute()""",
+            "A pipeline saves waiting",
+        ),
+        Wrong(
+            "all of them",
+            """\
+ids = [entry_id for entry_id, _ in task.redis.xrange(task.orders)]
+task.redis.xack(task.orders, "billing", *ids)""",
+            "has no invoice",
+        ),
+        Wrong(
+            "the first hundred",
+            _BEGIN + 'task.redis.xack(task.orders, "billing", *ids[:100])',
+            "has an invoice, and is still pending",
+        ),
+        Wrong(
+            "the missing ones were billed as well",
+            _BEGIN
+            + """\
+for _, fields in orders:
+    if Message.from_fields(fields).content.encode() not in billed:
+        task.redis.rpush(task.invoices, Message.from_fields(fields).content)
+task.redis.xack(task.orders, "billing", *ids)""",
+            "Nothing was to be billed",
+        ),
+        Wrong(
+            "the consumer was deleted",
+            'task.redis.xgroup_delconsumer(task.orders, "billing", "alice")',
+            "The consumer alice is gone",
+        ),
+    )
+    why = (
+        "XACK takes many ids: one command, one round trip, and one line in the append-only "
+        "file. A pipeline of single ones saves only the round trips."
+    )
+
+    _COUNT, _MOST_CALLS = 500, 10
+    _NOT_BILLED = ("73-0", "268-0", "441-0")
+
+    def set(self, scene: Scene) -> None:
+        publish(scene, self._COUNT)
+        redis: Any = scene.redis
+        redis.xgroup_create(scene.orders, scene.group, id="0")
+        redis.xreadgroup(scene.group, "alice", {scene.orders: ">"}, count=self._COUNT)
+        redis.rpush(scene.invoices, *self._billed())
+        redis.set(scene.key("xack-calls"), self._calls(scene))
+
+    def _billed(self) -> list[str]:
+        numbers = range(1, self._COUNT + 1)
+        return [f"order {n}" for n in numbers if f"{n}-0" not in self._NOT_BILLED]
+
+    @staticmethod
+    def _calls(scene: Scene) -> int:
+        """How many XACK the server has executed for all of its clients."""
+        stats: Any = scene.redis.info("commandstats")
+        return int(stats.get("cmdstat_xack", {}).get("calls", 0))
+
+    def is_attempted(self, scene: Scene) -> bool:
+        return len(pending_ids(scene)) != self._COUNT or scene.billed() != self._billed()
+
+    def check(self, scene: Scene) -> None:
+        expect_kept(scene, [f"{n}-0" for n in range(1, self._COUNT + 1)])
+        again = "Run the cell with exercise(...) again."
+        if scene.billed() != self._billed():
+            raise NotYetError(
+                f"The list of invoices has changed (LLEN {scene.invoices}).\n"
+                f"Nothing was to be billed here: only acknowledge what was. {again}"
+            )
+        pending = pending_ids(scene)
+        command = f"XPENDING {scene.orders} {scene.group} - + {self._COUNT}"
+        if not self._is_there(scene):
+            raise NotYetError(
+                f"The consumer alice is gone (XINFO CONSUMERS {scene.orders} {scene.group}), "
+                f"and all that was pending with her.\nThree of the orders were not billed, and "
+                f"no consumer will be given them again. {again}"
+            )
+        if lost := [entry_id for entry_id in self._NOT_BILLED if entry_id not in pending]:
+            raise NotYetError(
+                f"{lost[0]} has no invoice, and is no longer pending ({command}).\n"
+                f"It will never be billed. Which orders are in the list? {again}"
+            )
+        if left := [entry_id for entry_id in pending if entry_id not in self._NOT_BILLED]:
+            raise NotYetError(
+                f"{left[0]} has an invoice, and is still pending, and so are "
+                f"{len(left) - 1} others that have one ({command}).\nWhen they are "
+                "redelivered, they are billed a second time."
+            )
+        self._check_calls(scene, again)
+
+    @staticmethod
+    def _is_there(scene: Scene) -> bool:
+        """Whether alice is still a consumer of the group."""
+        if scene.group not in scene.groups():
+            return False
+        rows: Any = scene.redis.xinfo_consumers(scene.orders, scene.group)
+        return b"alice" in {row["name"] for row in rows}
+
+    def _check_calls(self, scene: Scene, again: str) -> None:
+        """Raise NotYetError if there were too many XACK since the task was set."""
+        noted: Any = scene.redis.get(scene.key("xack-calls"))
+        before = int(noted or 0)
+        now = self._calls(scene)
+        calls = now - before if now >= before else now  # a server counts anew when it restarts
+        if calls > self._MOST_CALLS:
+            raise NotYetError(
+                f"The right orders are acknowledged, and the server executed {calls} XACK for "
+                "it (INFO commandstats).\nA pipeline saves waiting, and no commands. How many "
+                f"ids does one XACK take? {again}"
+            )
+
+
+class Bound(Exercise):
+    id = "32-bound"
+    goal = (
+        "alice is killed before an acknowledgement, when she has billed 20 orders or more. At "
+        "most 20 orders are pending with her, and two to five of those have an invoice."
+    )
+    given = (
+        "task.redis, task.orders (100 orders, no group yet), task.invoices, task.bill, "
+        'task.worker("alice", task.bill, crash="before-ack", after=28, ...)'
+    )
+    minutes = 3
+    hints = (
+        "Two options of the worker set the two limits: batch and ack_every.",
+        "At most batch orders are pending, so at most 20. At most ack_every of them are "
+        "billed, so at most 5.",
+        'task.worker("alice", task.bill, crash="before-ack", after=28, batch=..., '
+        "ack_every=...).wait_end()",
+    )
+    solution = """\
+task.worker(
+    "alice", task.bill, crash="before-ack", after=28, batch=20, ack_every=5
+).wait_end()"""
+    _WORKER = 'task.worker("alice", task.bill, crash="before-ack", after=28'
+    wrong = (
+        Wrong(
+            "each order acknowledged by itself",
+            f"{_WORKER}).wait_end()",
+            "is acknowledged by itself",
+        ),
+        Wrong(
+            "a batch of a hundred",
+            f"{_WORKER}, batch=100, ack_every=5).wait_end()",
+            "How many may one consumer have",
+        ),
+        Wrong(
+            "acknowledged too rarely",
+            f"{_WORKER}, batch=20, ack_every=10).wait_end()",
+            "are billed a second time",
+        ),
+        Wrong(
+            "killed after the acknowledgement",
+            'task.worker("alice", task.bill, crash="after-ack", after=28, batch=20, '
+            "ack_every=5).wait_end()",
+            "came after an acknowledgement",
+        ),
+        Wrong(
+            "killed at the fourth order",
+            'task.worker("alice", task.bill, crash="before-ack", after=4, batch=20, '
+            "ack_every=5).wait_end()",
+            "after=28 lets her bill more",
+        ),
+        Wrong(
+            "not killed",
+            'alice = task.worker("alice", task.bill, batch=20, ack_every=5)\n'
+            'alice.wait_for("acked", 100)\n'
+            "alice.stop()",
+            "Nothing is pending",
+        ),
+    )
+    why = (
+        "batch limits what a crash strands, and ack_every what it repeats. Choose both by what "
+        "a crash may cost, and then measure whether larger ones are faster."
+    )
+
+    _COUNT, _FEWEST, _MOST_PENDING, _MOST_BILLED = 100, 20, 20, 5
+
+    def set(self, scene: Scene) -> None:
+        publish(scene, self._COUNT)
+
+    def is_attempted(self, scene: Scene) -> bool:
+        return bool(scene.groups() or scene.billed())
+
+    def check(self, scene: Scene) -> None:
+        again = "Run the cell with exercise(...) again."
+        billed = Counter(scene.billed())
+        if twice := [order for order, count in billed.items() if count > 1]:
+            raise NotYetError(
+                f"{len(twice)} orders were billed more than once "
+                f"(LRANGE {scene.invoices} 0 -1).\nA second worker went on after the first. "
+                f"{again}"
+            )
+        if len(billed) < self._FEWEST:
+            raise NotYetError(
+                f"Expected at least {self._FEWEST} invoices, found {len(billed)} "
+                f"(LLEN {scene.invoices}).\nafter=28 lets her bill more. {again}"
+            )
+        pending = pending_ids(scene)
+        command = f"XPENDING {scene.orders} {scene.group}"
+        if not pending:
+            raise NotYetError(
+                f"Nothing is pending ({command}).\nNo consumer was killed with work in flight. "
+                f"Which argument of task.worker kills it? {again}"
+            )
+        if len(pending) > self._MOST_PENDING:
+            raise NotYetError(
+                f"Expected at most {self._MOST_PENDING} pending orders, found {len(pending)} "
+                f"({command}).\nHow many may one consumer have in flight? {again}"
+            )
+        repeated = len(billed.keys() & {scene.content(entry_id) for entry_id in pending})
+        command = f"XPENDING {scene.orders} {scene.group} - + 100"
+        found = f"{repeated} of the pending orders have an invoice ({command}).\n"
+        if repeated > self._MOST_BILLED:
+            raise NotYetError(
+                f"{found}They are billed a second time when they are redelivered. How many may "
+                f"be completed before she acknowledges? {again}"
+            )
+        if repeated == 1:
+            raise NotYetError(
+                f"Only {found}Each order is acknowledged by itself, in a round trip of its "
+                f"own. Let her acknowledge several together. {again}"
+            )
+        if repeated == 0:
+            raise NotYetError(
+                f"{found}The crash came after an acknowledgement. Which crash point comes "
+                f"before it? {again}"
+            )
+
+
+CHAPTER = Chapter(
+    file="32_throughput.ipynb",
+    title="Find where the time of a message goes",
+    goal="Say which round trips a message costs, save them, and bound what a crash then costs.",
+    reading=16,
+    predicting=4,
+    extra=5,
+    builds_on=("01", "02", "03", "04"),
+    mistakes=(
+        "A pipeline is faster because the server executes fewer commands.",
+        "A batch is free, since nothing is lost in a crash.",
+        "Two consumers are twice as fast, whatever the handler does.",
+        "A group handles the orders of a stream in sequence, however many consumers it has.",
+    ),
+    skippable="What is called extra: handlers that compute, and appendfsync always.",
+    surprise="The server works for a few of each hundred milliseconds; the rest is waiting.",
+    trouble=(
+        "Milliseconds differ on each machine; the claims below them have wide margins. If one "
+        "of them is not as printed, the machine stalled for a moment: run the cell again."
+    ),
+    predictions={
+        "32-commands": (
+            "A pipeline is one packet, so it looks like one command. But it is only a way of "
+            "sending: the server executes and answers each XADD in it."
+        ),
+        "32-reads": (
+            "1,000 and 10 are the reads that bring orders. A loop learns that there are no "
+            "more only from a read that brings none, and that is a round trip as well."
+        ),
+        "32-crash": (
+            "Pending is not what is left to do. It is what was delivered and not acknowledged: "
+            "three orders that are billed already, and two that were never begun."
+        ),
+        "32-consumers": (
+            "100 orders a second, for 0.05 s each: five are in work at any time. One consumer "
+            "has one in work, so four are too few, however fast the server is."
+        ),
+        "32-place": (
+            "Redis hands out entries in the order of the stream, and it does not wait for one "
+            "to be done before it hands out the next, to another consumer."
+        ),
+    },
+    exercises=(Burst, AcknowledgeMany, Bound),
+)
