@@ -150,6 +150,17 @@ def test_a_verdict_does_not_need_colour_and_is_shown_escaped(lab: Lab) -> None:
     assert "<b>" not in verdict._repr_html_()
 
 
+def test_a_task_names_its_hints_and_shows_no_marks_of_markdown(lab: Lab) -> None:
+    """Code in a text is marked with backticks for the guide, which is Markdown."""
+    task = exercise("05-replay", lab)
+    assert "task.hint()" in repr(task)
+    task.hint()
+    hint = task.hint()
+    assert "XREADGROUP with 0 gives" in repr(hint)
+    assert "<code>0</code>" in hint._repr_html_()
+    assert "`" not in repr(hint) + hint._repr_html_()
+
+
 def test_what_was_checked_and_shown_is_kept(lab: Lab, tmp_path: Path) -> None:
     task = Exercises(lambda: Progress(tmp_path)).exercise("04-after-delivery", lab)
     task.check()

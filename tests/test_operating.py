@@ -269,7 +269,7 @@ def test_content_of_10_mb_is_shown_as_a_line(
     publish("x" * 10_000_000)
     consumer(max_deliveries=1).read_new(decline)
     for command in (
-        ("streams",), ("inspect", stream), ("entries", stream),
+        ("streams", "--match", stream), ("inspect", stream), ("entries", stream),
         ("dead-letters", "list", stream),
     ):  # fmt: skip
         done = redisflow(*command)

@@ -161,7 +161,8 @@ class Known(Exercise):
     )
     given = (
         "task.redis, task.orders (1-0 and 2-0 are billed and acknowledged; 3-0 and 5-0 are "
-        "unread; 4-0 was deleted), task.invoices, task.bill, task.worker(...)"
+        "unread; 4-0 was deleted), task.invoices, the handler task.bill, and "
+        "task.worker(name, handler)"
     )
     minutes = 3
     hints = (
@@ -266,8 +267,8 @@ class Quiet(Exercise):
     )
     given = (
         "task.redis, task.orders (five orders of an hour ago: three have been pending with "
-        "alice ever since, who is dead, and two are unread), task.invoices, task.bill, "
-        "task.worker(...)"
+        "alice ever since, who is dead, and two are unread), task.invoices, the "
+        "handler task.bill, and task.worker(name, handler)"
     )
     minutes = 4
     hints = (

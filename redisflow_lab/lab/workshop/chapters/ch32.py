@@ -161,8 +161,8 @@ class AcknowledgeMany(Exercise):
     )
     given = (
         "task.redis, task.orders (500 orders, all pending with alice of the group 'billing', "
-        "who was killed), task.invoices (a list with the content of each order that was "
-        "billed)"
+        "who was killed), task.invoices (the key of a Redis list with the content of "
+        "each order that was billed)"
     )
     minutes = 4
     hints = (
