@@ -85,9 +85,9 @@ class RedisStreamConsumer:
     codec:          how messages are decoded (default: as a `Message`)
     on_event:       called with an `Event` for everything that happens to a message, in the
                     thread of the handler
-    on_batch:       called with a `Batch`, which counts the same events, after each batch and
-                    after each slow message. It costs a small part of `on_event`: metrics
-                    use it
+    on_batch:       called with a `Batch`, which counts the same events, after each batch, or
+                    10 times a second while there is much to do. It costs a small part of
+                    `on_event`: metrics use it
 
     The methods below are the steps that `run` calls in a loop; you can also call them one by
     one. Those that call the handler take an optional `stop`, which ends them between two
@@ -232,8 +232,9 @@ class RedisStreamConsumer:
         stop = stop or ThreadEvent()
         if stop.is_set():
             return 0
+        wanted = max(1, self._batch // 2) if prefetch else self._batch
         entries = self._prefetch.next_batch(
-            max(1, self._batch // 2) if prefetch else self._batch,
+            wanted,
             self._sweep.wait_ms(self._block_ms),
             request_next=prefetch,
         )
@@ -241,7 +242,7 @@ class RedisStreamConsumer:
         self._processor.process(entries, handler, stop)
         if self._prefetch.state is State.IDLE:
             self._acks.flush()  # otherwise they are sent along with the next request
-        self._emitter.report()
+        self._emitter.report(is_busy=len(entries) == wanted)
         if entries:
             self._last_processed = entries[-1].id
         return len(entries)

@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from redisflow_lab._internal.entry import Entry
 from redisflow_lab._internal.hooks import guarded
+from redisflow_lab._internal.laps import Laps
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tally import Tally
 from redisflow_lab.events import Batch, BatchHook, Event, Hook, Kind, log_event
@@ -62,9 +63,9 @@ class Emitter:
         self._emit_each(Kind.CLAIMED, entries)
 
     @property
-    def timed(self) -> Callable[[float], None] | None:
-        """Takes how long a handler took that has returned; None if nothing is counted."""
-        return None if self._tally is None else self._tally.handled_s.append
+    def laps(self) -> Laps | None:
+        """Times the calls of the handler; None if nothing is counted."""
+        return None if self._tally is None else self._tally.laps
 
     def handled(self, entry: Entry, began_at: float) -> None:
         """Emit that the handler, which was called at `began_at`, has returned."""
@@ -118,10 +119,13 @@ class Emitter:
             self._on_event(event)
         self.report()
 
-    def report(self) -> None:
-        """Pass on what was counted since the last time."""
+    def report(self, *, is_busy: bool = False) -> None:
+        """Pass on what was counted since the last time.
+
+        is_busy: as for `Tally.report`
+        """
         if self._tally is not None:
-            self._tally.report()
+            self._tally.report(is_busy=is_busy)
 
     def _emit_each(self, kind: Kind, entries: Sequence[Entry]) -> None:
         if self.takes_events:

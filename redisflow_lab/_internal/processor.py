@@ -20,6 +20,7 @@ from redisflow_lab._internal.in_flight import NEVER, InFlight
 from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.tally import REPORT_EVERY_S
 from redisflow_lab._internal.user_code import (
     ENDS_THE_PROCESS,
     check_finished,
@@ -33,8 +34,6 @@ from redisflow_lab.message import MessageDecodeError
 log = GuardedLog("redisflow_lab.consumer")
 
 _NONE_YET = object()
-_SLOW_S = 0.01
-"""After a handler that took longer, counts are passed on at once, and not with the batch."""
 
 
 class _NoMessageError(Exception):
@@ -68,6 +67,7 @@ class Processor:
     ) -> None:
         self._group, self._in_flight, self._lease = group, in_flight, lease
         self._acks, self._outbox, self._emitter = acks, outbox, emitter
+        self._laps = emitter.laps
         self._heartbeat = lease.heartbeat
         self._pauses = Backoff(log, emitter.who)
         self._is_busy = False
@@ -111,7 +111,9 @@ class Processor:
         """
         if self._emitter.enabled:
             self._emitter.delivered(batch)
-        timed, observed = self._emitter.timed, self._emitter.takes_events
+        begin_lap = None if self._laps is None else self._laps.begin
+        observed = self._emitter.takes_events
+        pause_at = self._next_pause()
         in_flight, waiting, is_stopped = self._in_flight, self._outbox.waiting, stop.is_set
         self._is_busy = True
         try:
@@ -120,15 +122,23 @@ class Processor:
                 self._lease.renew()  # else another consumer claims what was refused again
             for entry in in_flight:
                 if is_stopped():
+                    self._end_lap()
                     return in_flight.position
-                in_flight.began_at = monotonic()
-                if in_flight.began_at > in_flight.renew_at:
-                    self._lease.renew()
-                    in_flight.began_at = monotonic()
+                began_at = monotonic()
+                if began_at > pause_at:
+                    self._end_lap()
+                    self._emitter.report()
+                    if began_at > in_flight.renew_at:
+                        self._lease.renew()
+                    began_at, pause_at = monotonic(), self._next_pause()
                 if entry.id in in_flight.lost or entry.id in waiting:
                     continue
-                if not self._handle(entry, handler, timed, observed, stop):
+                in_flight.began_at = began_at
+                if begin_lap is not None:
+                    begin_lap(began_at)
+                if not self._handle(entry, handler, observed, stop):
                     return in_flight.position
+            self._end_lap()
             in_flight.finish()
         except RedisError:
             raise  # the next step acknowledges what is completed
@@ -138,10 +148,12 @@ class Processor:
             raise
         finally:
             self._is_busy, in_flight.began_at = False, NEVER
+            self._void_lap()
         return len(batch)
 
     def dead_letter(self, entry: Entry, reason: Reason, error: str) -> None:
         """Dead-letter an entry, as soon as the server accepts the write."""
+        self._void_lap()  # of a message that could not be decoded
         letter = DeadLetter(
             "", self._group.stream, entry.id.decode(), self._group.group,
             self._group.consumer, entry.deliveries, reason, error, datetime.now(UTC),
@@ -150,19 +162,24 @@ class Processor:
         self._outbox.put(entry, letter)
         self._outbox.send()
 
-    def _handle(
-        self,
-        entry: Entry,
-        handler: Handler,
-        timed: Callable[[float], None] | None,
-        observed: bool,
-        stop: ThreadEvent,
-    ) -> bool:
-        """Handle one entry. False if `stop` was set while its next try had to wait.
+    def _next_pause(self) -> float:
+        """When a batch must be interrupted, to renew the lease or to report what is counted."""
+        if self._laps is None:
+            return self._in_flight.renew_at
+        return min(self._in_flight.renew_at, monotonic() + REPORT_EVERY_S)
 
-        timed:    takes how long the handler took, seconds
-        observed: whether an event is to be emitted
-        """
+    def _end_lap(self) -> None:
+        if self._laps is not None:
+            self._laps.end()
+
+    def _void_lap(self) -> None:
+        if self._laps is not None:
+            self._laps.void()
+
+    def _handle(
+        self, entry: Entry, handler: Handler, observed: bool, stop: ThreadEvent
+    ) -> bool:
+        """Handle one entry. False if `stop` was set while its next try had to wait."""
         if entry.deliveries > self._max_deliveries:
             error = f"delivered {entry.deliveries - 1} times, and never finished"
             self.dead_letter(entry, Reason.UNFINISHED, error)
@@ -192,22 +209,21 @@ class Processor:
                     return True
                 paused = True
                 self._in_flight.began_at = monotonic()
+                if self._laps is not None:
+                    self._laps.begin(self._in_flight.began_at)
             else:
                 break
         if paused:
             self._pauses.reset()
-        if timed is not None:  # in place: a call of a method would cost 200 ns a message
-            took_s = monotonic() - self._in_flight.began_at
-            timed(took_s)
-            if took_s > _SLOW_S:
-                self._emitter.report()
         if observed:
             self._emitter.handled(entry, self._in_flight.began_at)
         # If another consumer has claimed the entry meanwhile, its new owner finishes it.
         completed = 0 if entry.id in self._in_flight.lost else self._acks.complete(entry)
         if self._lease.broken is not None:
+            self._end_lap()
             self._lease.raise_if_broken()
         if completed >= self._ack_every:
+            self._end_lap()
             self._acks.flush()
         return True
 
@@ -232,6 +248,7 @@ class Processor:
 
     def _fail(self, entry: Entry, error: BaseException) -> None:
         """Leave an entry pending whose handler failed; dead-letter it at the delivery limit."""
+        self._void_lap()
         self._lease.raise_if_caused(error)
         text = described(error)
         self._emitter.failed(entry, self._in_flight.began_at, text, error)
@@ -241,6 +258,7 @@ class Processor:
 
     def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
         """Wait before the next try, and renew the lease. Returns False if `stop` is set."""
+        self._void_lap()
         text = described(error)
         self._emitter.paused(entry, self._in_flight.began_at, text)
         self._acks.flush()

@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.laps import Laps
 from redisflow_lab.events import Batch, Kind
+
+REPORT_EVERY_S = 0.1
+"""While there is much to do, counts are passed on this often: a batch takes 1 ms, or hours."""
 
 
 class Tally:
@@ -22,8 +26,9 @@ class Tally:
     ) -> None:
         self._new_batch, self._pass_on = new_batch, pass_on
         self._batch = new_batch()
-        self.handled_s: list[float] = []
-        """How long each call of the handler took that has returned. Added to by `Processor`."""
+        self._reported_at = time.monotonic()
+        self.laps = Laps()
+        """The calls of the handler, timed by `Processor`."""
 
     def count(self, kind: Kind, entries: int = 1) -> None:
         """Count an event of so many entries."""
@@ -51,13 +56,19 @@ class Tally:
         """Note how long an XACK took that was waited for."""
         self._batch.acks_s.append(took_s)
 
-    def report(self) -> None:
-        """Pass on what was counted, if anything was."""
+    def report(self, *, is_busy: bool = False) -> None:
+        """Pass on what was counted, if anything was.
+
+        is_busy: more is to come at once: so wait until it is worth a call
+        """
+        now = time.monotonic()
+        if is_busy and now < self._reported_at + REPORT_EVERY_S:
+            return
+        self._reported_at = now
         batch = self._batch
-        if self.handled_s:
-            batch.handled_s = self.handled_s.copy()
-            self.handled_s.clear()  # the same list: `Processor` adds to it
-            self.count(Kind.HANDLED, len(batch.handled_s))
+        if handled_s := self.laps.take():
+            batch.handled_s = handled_s
+            self.count(Kind.HANDLED, len(handled_s))
         if batch.counts:
             self._batch = self._new_batch()
             self._pass_on(batch)

@@ -58,7 +58,7 @@ class ClientMetrics(Collector):
 
     One object serves all of them, in any threads. A process that is killed takes with it what
     it has counted: up to the batch that was in flight may be missing from the last scrape.
-    Counts arrive at the end of each batch, and after each message that takes over 10 ms.
+    Counts arrive at the end of each batch, and 10 times a second while there is much to do.
     """
 
     def __init__(self) -> None:
