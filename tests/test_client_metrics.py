@@ -103,6 +103,7 @@ def test_claims_retries_and_trimmed_entries_are_counted(
     assert found["redisflow_client_redelivered_messages_total", ""] == 2
     assert found["redisflow_client_retries_total", ""] == 2
     assert found["redisflow_client_acked_messages_total", ""] == 2
+    assert found["messaging_process_duration_seconds_count", "process"] == 2
     assert found["redisflow_client_dead_lettered_messages_total", "trimmed"] == 1
     assert bob.name == "bob"
 
