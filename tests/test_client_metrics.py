@@ -174,7 +174,7 @@ def test_a_duration_is_that_of_the_handler_alone(
     """Neither an XACK, which a slow network delays, nor a failure before it is in it."""
     batches: list[Batch] = []
     publish(*numbered(6))
-    with Proxy(lab, at(b"XACK", Fault(delay_s=0.1), None)) as proxy:
+    with Proxy(lab, at(b"XACK", Fault(delay_s=0.4), None)) as proxy:
         alice = consumer(
             redis=proxy.client, batch=6, ack_every=ack_every, on_batch=batches.append
         )
@@ -182,7 +182,7 @@ def test_a_duration_is_that_of_the_handler_alone(
         alice.read_new(decline_only("2", handled))
     took = [seconds for batch in batches for seconds in batch.handled_s]
     assert len(took) == len(handled) == 5
-    assert max(took) < 0.09
+    assert max(took) < 0.35
     assert sum(batch.counts.get(Kind.ACKED, 0) for batch in batches) == 5
 
 

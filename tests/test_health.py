@@ -109,8 +109,9 @@ def test_an_outage_is_two_events_and_makes_it_not_ready(
         wait_until(lambda: handled == ["a"], "handled")
         assert alice.health.is_ready
         own_lab.server.kill()
-        wait_until(lambda: not alice.health.is_ready, "not ready")
+        wait_until(outages, "an outage begins")
         down = alice.health
+        assert not down.is_ready
         assert down.is_running
         assert down.outage in ("the connection is lost", "the server does not answer")
         assert down.last_error == down.outage
