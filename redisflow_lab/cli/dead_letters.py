@@ -1,7 +1,6 @@
 """`redisflow dead-letters`: lists dead letters, writes them again, or discards them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +13,7 @@ from redisflow_lab.cli.entries import Stream, decoded
 from redisflow_lab.cli.output import Json, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, fail, server_at
 from redisflow_lab.dead_letters import DeadLetter, DeadLetters, Reason
+from redisflow_lab.signals import stop_on_signals
 
 Result = TypeVar("Result")
 
@@ -195,11 +195,13 @@ def _letters(number: int) -> str:
 def _until_interrupted(
     chosen: list[dict[str, Any]], act: Callable[[str], Result]
 ) -> list[Result]:
-    """What came of each, until Ctrl-C. Each is done in one step, or stays as it is."""
+    """What came of each, until Ctrl-C or SIGTERM: the one in work is finished."""
     done: list[Result] = []
-    with suppress(KeyboardInterrupt):
+    with stop_on_signals() as stop:
         for row in chosen:
-            done.append(act(row["letter_id"]))  # keeps what was done
+            if stop.is_set():
+                break
+            done.append(act(row["letter_id"]))
     return done
 
 
@@ -208,7 +210,7 @@ def _say_interrupted(done: int, chosen: int) -> None:
     if done < chosen:
         typer.echo(
             f"redisflow: interrupted after {done:,} of {chosen:,}. The others are dead letters "
-            "still; the one in work may be done. Repeat the command for the rest",
+            "still: repeat the command for them",
             err=True,
         )
         raise typer.Exit(130)
