@@ -142,6 +142,23 @@ def test_it_says_the_same_as_the_server_and_what_happened_last(own_lab: Lab) -> 
     view.close()
 
 
+def test_an_arc_stays_when_a_command_changes_nothing(own_lab: Lab) -> None:
+    """As when the recorder sees a claim before its reply, and the reply keeps a moment more."""
+    view = own_lab.live()
+    own_lab.redis.xadd("orders", {"data": b""}, id="1-0")
+    own_lab.redis.xgroup_create("orders", "billing", id="0")
+    own_lab.redis.xreadgroup("billing", "alice", {"orders": ">"})
+    own_lab.redis.xclaim("orders", "billing", "bob", 0, ["1-0"])
+    own_lab.redis.xack("orders", "billing", "9-9")
+
+    def drawn() -> str:
+        view._draw()
+        return str(view._widget.caption)
+
+    own_lab.wait_until(lambda: drawn().startswith("XACK orders billing 9-9"), "it is drawn")
+    assert "arc 1-0" in view._widget.frame
+
+
 def test_a_second_view_of_a_stream_ends_the_first(own_lab: Lab) -> None:
     first, second = own_lab.live(), None
     shown(first)

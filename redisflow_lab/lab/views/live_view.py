@@ -17,6 +17,7 @@ from redisflow_lab.lab.views.layout import WIDTH, Layout
 from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.steering import NAMES, Steering
 from redisflow_lab.lab.views.still import Panel, draw_still
+from redisflow_lab.lab.views.story import Story
 
 DRAW_S = 0.08
 STILL_S = 0.5
@@ -57,7 +58,7 @@ class LiveView:
         now = len(layout.story.recording.moments) - 1
         name, group = layout.story.recording.stream, printable(self._group, 40)
         alt = f"Stream {name}, as the group {group} sees it: {layout.story.words(now)}"
-        frame = layout.frame(now, since=now - 2)
+        frame = layout.frame(now, since=_before_the_last_change(layout.story))
         panel = Panel(layout.story.caption(now - 1), frame, layout.height)
         return draw_still([panel], WIDTH, alt)
 
@@ -100,8 +101,8 @@ class LiveView:
         layout = self._layout()
         now = len(layout.story.recording.moments) - 1
         history = History(layout.story.recording, self._group, layout.height)
-        # The last change stays visible: it is between the last two moments that were kept.
-        frame = layout.frame(now, since=now - 2) | history.frame(now)
+        since = _before_the_last_change(layout.story)  # so that it stays visible
+        frame = layout.frame(now, since=since) | history.frame(now)
         with self._widget.hold_sync():
             self._widget.frame = packed(frame)
             self._widget.height = layout.height + HEIGHT
@@ -126,3 +127,16 @@ class LiveView:
         if not self._over.is_set():
             self._steering.press(str(content.get("press")))
             self._draw()
+
+
+def _before_the_last_change(story: Story) -> int:
+    """The newest moment with another state than now.
+
+    It is not always the last one that was kept: a moment is kept, too, for a command whose
+    change was seen before its reply, or that changed nothing.
+    """
+    states = [None if seen is None else seen.state for seen in story.seen]
+    return next(
+        (number for number in reversed(range(len(states) - 1)) if states[number] != states[-1]),
+        len(states) - 2,
+    )
