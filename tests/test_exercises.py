@@ -12,7 +12,7 @@ from redisflow_lab import Delivery, Message
 from redisflow_lab.capabilities import unsupported
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.workshop import Task, exercise
-from redisflow_lab.lab.workshop.chapters import EXERCISES
+from redisflow_lab.lab.workshop.chapters import CHAPTERS, EXERCISES
 from redisflow_lab.lab.workshop.exercise import Wrong
 from redisflow_lab.lab.workshop.progress import Progress
 from redisflow_lab.lab.workshop.tasks import Exercises
@@ -27,9 +27,21 @@ WRONG = [
 ]
 
 
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+ON_THEIR_OWN = {
+    chapter.number
+    for chapter in CHAPTERS
+    if r"Lab(\"own\")" in (NOTEBOOKS / chapter.file).read_text()
+}
+"""Chapters that change their server, and so have one that is theirs."""
+
+
 @pytest.fixture
-def task(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Task]:
+def task(request: pytest.FixtureRequest) -> Iterator[Task]:
+    """On the server that the exercise's chapter takes: the shared one, or one of its own."""
     exercise_id = request.getfixturevalue("exercise_id")
+    has_own = exercise_id[:2] in ON_THEIR_OWN
+    lab: Lab = request.getfixturevalue("own_lab" if has_own else "lab")
     skip_if_unsupported(lab, exercise_id)
     task = exercise(exercise_id, lab)
     yield task
