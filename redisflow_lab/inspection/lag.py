@@ -28,7 +28,10 @@ def lag_of(group: dict[str, Any], stream: dict[str, Any]) -> int | None:
     group, stream: as `stream_and_groups` returns them
 
     At either end of the stream the ids give the lag; in between, the server reports it. After
-    entries were deleted or trimmed, it may report none, or one that cannot be right.
+    entries were deleted or trimmed, it may report none, or one that cannot be right. Redis 7.0
+    may report one that is too high and cannot be told from a right one: after a trim that took
+    entries which the group had not read, until it has read to the end. Valkey 9.1 and Redis 8
+    correct theirs at the group's next read.
     https://redis.io/docs/latest/commands/xinfo-groups/
     """
     if not stream["length"]:
