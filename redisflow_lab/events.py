@@ -1,7 +1,7 @@
 """Events: one hook is called with everything that happens to a message.
 
 Logs, a worker's report and the delivery timeline are made from single events; metrics are made
-from the same events in batches, which cost a small part of it.
+from the same events in batches, which cost a small part of that.
 """
 
 import logging

@@ -563,6 +563,21 @@ def test_a_trim_says_which_group_holds_the_rest(
     assert redisflow(*trim, "--json").json["held_by"] is None
 
 
+def test_a_trim_that_may_not_be_explained_is_no_failure(
+    own_lab: Lab, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(3))
+    own_lab.redis.xgroup_create("orders", "billing", id="0")
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "ops", "reset", "on", ">pw", "~*", "+@all", "-time"
+    )
+    url = f"redis://ops@127.0.0.1:{own_lab.server.port}/0"
+    trim = ("trim", "orders", "--acknowledged", "--yes")
+    done = redisflow(*trim, url=url, REDISFLOW_PASSWORD="pw")
+    assert (done.status, done.err) == (0, "")
+    assert done.out == "0 entries removed, 3 left.\nbilling holds the rest.\n"
+
+
 def test_more_pending_entries_than_are_shown_are_mentioned(
     lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
 ) -> None:

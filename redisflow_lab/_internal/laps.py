@@ -10,8 +10,8 @@ class Laps:
 
     A call ends when the next one begins. Only where something else comes after it, such as
     an acknowledgement, `end` says so; a call that does not count, because it raised, is made
-    `void`. So a message costs 20 ns here, and all durations are computed at once: `make bench`
-    shows it as "ClientMetrics against none".
+    `void`. All durations are computed at once. `make bench` shows what that costs, as
+    "ClientMetrics against none".
     """
 
     def __init__(self) -> None:

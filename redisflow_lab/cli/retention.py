@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
 from redisflow_lab._internal.group import Group as GroupCommands
 from redisflow_lab._internal.printable import printable
@@ -102,10 +103,11 @@ def prune(
 
 def _what_holds(redis: Redis, stream: str, name: str) -> str:
     """Why the group keeps the entries that are left."""
-    with suppress(NoSuchStreamError):  # deleted meanwhile
+    named = printable(name)
+    # Entries are removed by now: that this cannot be told must not look like a failure.
+    with suppress(NoSuchStreamError, NoPermissionError):
         for group in look_at(redis, stream).groups:
             if group.name == name:
-                named = printable(name)
                 if group.pending:
                     idle = shortly(group.oldest_idle_ms / 1_000)
                     return (
@@ -114,7 +116,7 @@ def _what_holds(redis: Redis, stream: str, name: str) -> str:
                     )
                 lag = "some entries" if group.lag is None else f"{group.lag:,} entries"
                 return f"{named} holds the rest: it has not read {lag}. See redisflow inspect."
-    return ""
+    return f"{named} holds the rest."
 
 
 def _as_options(text: str) -> str:

@@ -31,7 +31,7 @@ class StreamCollector(Collector):
     streams: their keys. One that does not exist has no samples
 
     `redisflow_up` is 1 if all could be asked, else 0. A scrape costs two round trips a stream,
-    and reads the content of at most one entry a group.
+    and one more, and reads the content of at most one entry a group.
     """
 
     def __init__(self, redis: Redis, streams: Sequence[str]) -> None:
