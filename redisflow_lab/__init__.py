@@ -28,7 +28,7 @@ from redisflow_lab.events import Event, Kind
 from redisflow_lab.idempotency import handle_once
 from redisflow_lab.interfaces import Consumer, Delivery, Handler, Producer, TransientError
 from redisflow_lab.message import Message, MessageDecodeError
-from redisflow_lab.producer import RedisStreamProducer
+from redisflow_lab.producer import NotReplicatedError, RedisStreamProducer
 from redisflow_lab.signals import stop_on_signals
 
 __version__ = "0.1.0"
@@ -44,6 +44,7 @@ __all__ = [
     "Kind",
     "Message",
     "MessageDecodeError",
+    "NotReplicatedError",
     "Producer",
     "RedisStreamConsumer",
     "RedisStreamProducer",

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab._internal.acks import Acks
@@ -28,6 +28,7 @@ from redisflow_lab._internal.processor import Processor
 from redisflow_lab._internal.pulse import Pulse
 from redisflow_lab._internal.redelivery import redelivery_batches
 from redisflow_lab._internal.scripts import is_refused
+from redisflow_lab._internal.slot import check_one_slot
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, decoder_of
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import BatchHook, Hook
@@ -56,8 +57,9 @@ class RedisStreamConsumer:
     - The reply to an acknowledgement is lost: the acknowledgement is sent again before
       anything else is read.
 
-    redis:          a client of the server. The consumer opens its own connections with the
-                    same address and credentials
+    redis:          a client of the server, or of the cluster. The consumer opens its own
+                    connections with the same address and credentials, in a cluster to the
+                    node that owns the stream
     stream:         the key
     group:          the consumer group; created if it is missing, starting at the first entry
     name:           the consumer's name, under which its entries are pending. Use a name that
@@ -97,7 +99,7 @@ class RedisStreamConsumer:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Redis | RedisCluster,
         stream: str = "messages",
         group: str = "default-group",
         name: str | None = None,
@@ -123,7 +125,8 @@ class RedisStreamConsumer:
         self._block_ms = check_positive("block_ms", block_ms)
         self._min_idle_ms = check_positive("min_idle_ms", min_idle_ms)
         self._max_deliveries = check_positive("max_deliveries", max_deliveries)
-        self._redis = stream_client(redis, block_ms=block_ms)
+        check_one_slot(redis, self.stream, self.dead_stream)
+        self._redis = stream_client(redis, self.stream, block_ms=block_ms)
         self._emitter = Emitter(self.stream, self.group, self.name, on_event, on_batch)
         self._group = Group(self._redis, self.stream, self.group, self.name)
         self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))

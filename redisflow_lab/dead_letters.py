@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, cast
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, ResponseError
 
 from redisflow_lab._internal.checks import check_entry_id, check_name
@@ -20,6 +20,7 @@ from redisflow_lab._internal.group import LAST
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
+from redisflow_lab._internal.slot import check_one_slot
 from redisflow_lab._internal.user_code import check_finished
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
 from redisflow_lab.message import FIELD
@@ -152,7 +153,7 @@ class DeadLetters:
     Iterate over it, index it by a dead letter's id, or take its `len`, which counts the
     entries of the dead-letter stream.
 
-    redis:       a client of the server
+    redis:       a client of the server, or of the cluster
     stream:      the stream that the original entries were written to
     dead_stream: key of the dead-letter stream (default: `<stream>:dead`)
     codec:       how a repaired message is encoded (default: a `Message` as a StreamMessage)
@@ -160,7 +161,7 @@ class DeadLetters:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Redis | RedisCluster,
         stream: str,
         *,
         dead_stream: str | None = None,
@@ -168,7 +169,8 @@ class DeadLetters:
     ) -> None:
         self.stream = check_name("stream", stream)
         self.dead_stream = dead_stream_of(self.stream, dead_stream)
-        self._redis = stream_client(redis)
+        check_one_slot(redis, self.stream, self.dead_stream)
+        self._redis = stream_client(redis, self.stream)
         check_codec(codec)
         self._encode = encoder_of(codec)
 

@@ -9,7 +9,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, RedisError
 
 from redisflow_lab._internal.backoff import Backoff, transient_reason
@@ -18,9 +18,15 @@ from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.hooks import guarded
 from redisflow_lab._internal.printable import printable
-from redisflow_lab._internal.scripts import MOST_ARGUMENTS, ScriptRefusedError, run_script
+from redisflow_lab._internal.scripts import (
+    MOST_ARGUMENTS,
+    ScriptRefusedError,
+    script_command,
+    telling_refusals,
+)
+from redisflow_lab._internal.slot import check_one_slot
 from redisflow_lab._internal.trimmer import Trimmer
-from redisflow_lab._internal.wire import CommandPipe
+from redisflow_lab._internal.wire import Command, CommandPipe, round_trip
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
 from redisflow_lab.events import Published, PublishHook
 from redisflow_lab.message import FIELD, Message
@@ -60,6 +66,26 @@ return id
 """
 
 
+_LONGEST_WAIT_MS = 4_000
+"""Below the 5 s after which a connection is taken for broken."""
+
+
+class NotReplicatedError(RedisError):
+    """Raised if an entry was written, and too few replicas have confirmed in time.
+
+    entry_id: of the entry, which is in the stream of the primary
+    replicas: how many have confirmed
+    """
+
+    def __init__(self, entry_id: str, replicas: int, wanted: int, wait_ms: int) -> None:
+        self.entry_id, self.replicas = entry_id, replicas
+        super().__init__(
+            f"{entry_id} was written, but within {wait_ms:,} ms {replicas} of {wanted} "
+            "replicas have confirmed it: a failover may lose it. Publish it again with the "
+            "same key, which writes nothing twice and waits again"
+        )
+
+
 class _Sent(NamedTuple):
     """A batch that was sent, and not answered yet."""
 
@@ -70,8 +96,9 @@ class _Sent(NamedTuple):
 class RedisStreamProducer:
     """Writes messages to one stream.
 
-    redis:      a client of the server. The producer opens connections of its own with the same
-                address and credentials
+    redis:      a client of the server, or of the cluster. The producer opens connections of
+                its own with the same address and credentials, in a cluster to the node that
+                owns the stream
     stream:     the key of the stream; the first message creates it
     maxlen:     trim the stream to about this many entries with each write, oldest first,
                 whether they have been consumed or not (default: None, keep all). Redis trims
@@ -91,7 +118,7 @@ class RedisStreamProducer:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Redis | RedisCluster,
         stream: str = "messages",
         *,
         maxlen: int | None = None,
@@ -100,7 +127,7 @@ class RedisStreamProducer:
         on_publish: PublishHook | None = None,
     ) -> None:
         self.stream = check_name("stream", stream)
-        self._redis = stream_client(redis)
+        self._given, self._redis = redis, stream_client(redis, self.stream)
         check_codec(codec)
         self._on_publish = guarded("on_publish", on_publish)
         self._trimmer = Trimmer(self._redis, self.stream, retention) if retention else None
@@ -116,6 +143,8 @@ class RedisStreamProducer:
         key: str | None = None,
         fields: Mapping[str | bytes, str | bytes] = MappingProxyType({}),
         retry_for_s: float = 5.0,
+        wait_replicas: int = 0,
+        wait_ms: int = 1_000,
     ) -> str:
         """Write one message and return its entry id, such as "1730671200000-0".
 
@@ -131,17 +160,28 @@ class RedisStreamProducer:
         retry_for_s: with a key, transient errors are retried with exponential backoff. The
                      last try begins at most this many seconds after the first. A try takes at
                      most 10 s: 5 s to connect, and 5 s for the reply
+        wait_replicas: return only when so many replicas have received the entry (default: 0,
+                     do not wait). A failover to one of these keeps it; one to a replica that
+                     has not received it does not. In their memory, that is: on their disk it
+                     may be a second later. https://redis.io/docs/latest/commands/wait/
+        wait_ms:     how long to wait for them (default: a second)
+
+        Raises NotReplicatedError if fewer replicas have confirmed in time. The entry is in the
+        stream then, and consumers may have handled it: WAIT takes nothing back.
         """
         values = [self._encode(message), *_flat(fields)]
+        wait = _wait_command(wait_replicas, wait_ms) if wait_replicas else None
         if key is None:
-            reply = self._attempt(lambda: self._redis.execute_command(*self._xadd, *values))
+            replies = self._attempt(lambda: self._write((*self._xadd, *values), wait))
         else:
             key = check_name("key", key)
             producer = message.producer if isinstance(message, Message) else ""
-            reply = self._retried(
-                lambda: self._add_once(producer, key, values), key, retry_for_s
+            replies = self._retried(
+                lambda: self._add_once(producer, key, values, wait), key, retry_for_s
             )
-        entry_id: str = reply.decode()
+        entry_id: str = replies[0].decode()
+        if wait and replies[1] < wait_replicas:
+            raise NotReplicatedError(entry_id, replies[1], wait_replicas, wait_ms)
         log.debug("wrote %s to %s", entry_id, self.stream)
         if self._trimmer is not None:
             self._trimmer.trim_if_due()
@@ -235,23 +275,44 @@ class RedisStreamProducer:
                 backoff.reset()
                 return reply
 
-    def _add_once(self, producer: str, key: str, values: list[str | bytes]) -> Any:
+    def _write(self, command: Command, wait: Command | None) -> list[Any]:
+        """The id of the entry, and how many replicas have it if we `wait` for them."""
+        if wait is None:
+            return [self._redis.execute_command(*command)]
+        return round_trip(self._redis, [command, wait])
+
+    def _add_once(
+        self, producer: str, key: str, values: list[str | bytes], wait: Command | None
+    ) -> list[Any]:
         if len(values) > MOST_ARGUMENTS - 10:
             raise ValueError(
                 f"an entry of {len(values) // 2:,} fields cannot be written with a key: a "
                 f"script takes {MOST_ARGUMENTS:,} arguments. Put them into the message"
             )
         mark = ":".join([self.stream, "published", name_part(producer), name_part(key)])
+        check_one_slot(self._given, self.stream, mark)
         try:
-            return run_script(
-                self._redis, _ADD_ONCE, [self.stream, mark],
-                REMEMBER_S, *self._trim, "*", FIELD, *values,
-            )  # fmt: skip
+            with telling_refusals():
+                add = script_command(
+                    _ADD_ONCE, [self.stream, mark],
+                    REMEMBER_S, *self._trim, "*", FIELD, *values,
+                )  # fmt: skip
+                return self._write(add, wait)
         except ScriptRefusedError as error:
             raise NoPermissionError(
                 f"publish with a key runs a script, and this user may not: {error}. Allow it "
                 "EVAL, GET, SET, XADD, XRANGE and XINFO STREAM, or publish without a key"
             ) from None
+
+
+def _wait_command(replicas: int, ms: int) -> Command:
+    if check_positive("wait_ms", ms) > _LONGEST_WAIT_MS:
+        raise ValueError(
+            f"wait_ms must be at most {_LONGEST_WAIT_MS:,}, not {ms}: a connection that is "
+            "silent for longer counts as broken. Publish again with the same key to go on "
+            "waiting"
+        )
+    return ("WAIT", check_positive("wait_replicas", replicas), ms)
 
 
 def _flat(fields: Mapping[str | bytes, str | bytes]) -> list[str | bytes]:

@@ -15,7 +15,7 @@ from redisflow_lab.lab import Lab
 
 
 def acks_into(events: list[Event], client: Redis, stream: str = "orders") -> Acks:
-    group = Group(stream_client(client), stream, "billing", "alice")
+    group = Group(stream_client(client, stream), stream, "billing", "alice")
     return Acks(group, Emitter(stream, "billing", "alice", events.append))
 
 

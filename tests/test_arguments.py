@@ -46,8 +46,7 @@ def test_a_bad_argument_creates_no_group(lab: Lab, stream: str, bad: dict[str, o
     ("kind", "named", "way_out"),
     [
         (redis.asyncio.Redis, r"redis\.asyncio\.client\.Redis", "asyncio.to_thread"),
-        (redis.RedisCluster, r"redis\.cluster\.RedisCluster", "get_redis_connection"),
-        (AsyncRedisCluster, r"redis\.asyncio\.cluster\.RedisCluster", "get_redis_connection"),
+        (AsyncRedisCluster, r"redis\.asyncio\.cluster\.RedisCluster", "asyncio.to_thread"),
         (redis.ConnectionPool, r"redis\.connection\.ConnectionPool", "from_url"),
         (str, r"str\.", "from_url"),
         (type(None), r"NoneType\.", "from_url"),

@@ -13,7 +13,7 @@ IDS = [b"1-0", b"2-0", b"3-0"]
 @pytest.fixture
 def alice(lab: Lab, stream: str) -> Group:
     """Alice of billing, with three entries pending."""
-    alice = Group(stream_client(lab.redis), stream, "billing", "alice")
+    alice = Group(stream_client(lab.redis, stream), stream, "billing", "alice")
     assert alice.create()
     for entry_id in IDS:
         lab.redis.xadd(stream, {"number": entry_id}, id=entry_id)
@@ -72,7 +72,7 @@ def test_an_entry_between_them_is_not_redelivered_along(
 
 def test_the_count_of_a_redelivery_outlives_a_killed_server(own_lab: Lab) -> None:
     own_lab.redis.config_set("appendfsync", "always")
-    group = Group(stream_client(own_lab.redis), "orders", "billing", "alice")
+    group = Group(stream_client(own_lab.redis, "orders"), "orders", "billing", "alice")
     group.create()
     own_lab.redis.xadd("orders", {"a": "1"}, id="1-0")
     group.read_new(1, 1)

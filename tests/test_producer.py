@@ -111,7 +111,9 @@ def test_bad_arguments_are_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=says):
         RedisStreamProducer(lab.redis, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"redis must be a redis\.Redis client, not str"):
+    with pytest.raises(
+        TypeError, match=r"redis must be a redis\.Redis or redis\.RedisCluster client, not str"
+    ):
         RedisStreamProducer("redis://localhost")  # type: ignore[arg-type]
 
 

@@ -36,7 +36,7 @@ def test_the_kind_of_pool_is_kept(
 ) -> None:
     sentinel = Sentinel([("127.0.0.1", 1)], password="secret")
     given = getattr(sentinel, role)(SERVICE, check_connection=True, **settings)
-    pool = stream_client(given).connection_pool
+    pool = stream_client(given, "orders").connection_pool
     assert isinstance(pool, SentinelConnectionPool)
     assert pool is not given.connection_pool
     assert (pool.service_name, pool.sentinel_manager) == (SERVICE, sentinel)
@@ -90,7 +90,7 @@ def test_a_connection_that_finds_a_new_primary_closes_those_to_the_old_one(
     sentinels: Sentinels,
 ) -> None:
     """A planned failover leaves the old primary alive, and to a connection nothing happens."""
-    client = stream_client(sentinel_of(sentinels).master_for(SERVICE))
+    client = stream_client(sentinel_of(sentinels).master_for(SERVICE), "orders")
     with ExitStack() as two:
         for _ in range(2):
             two.enter_context(closing(CommandPipe(client)))

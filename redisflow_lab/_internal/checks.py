@@ -1,6 +1,7 @@
 """Argument checks. Each error message names the value and says what to do."""
 
 import re
+from typing import TypeVar
 
 from redis import Redis, RedisCluster
 from redis.asyncio import Redis as AsyncRedis
@@ -9,29 +10,26 @@ from redis.asyncio import RedisCluster as AsyncRedisCluster
 _MOST = 2**31 - 1
 """The largest count or time: 24 days in ms, 68 years in s. Servers and sockets refuse more."""
 _MAKE_A_CLIENT = "Make a client with redis.Redis.from_url(...)"
-_USE_A_NODE = (
-    "A stream is on one node of a cluster. Give a client of that node, "
-    "cluster.get_redis_connection(cluster.get_node_from_key(stream)) of a redis.RedisCluster, "
-    "and a stream with a hash tag, such as '{orders}', so that its other keys are there too"
-)
 _USE_A_THREAD = (
     f"{_MAKE_A_CLIENT}. An asynchronous program calls what blocks in a thread: "
     "await asyncio.to_thread(producer.publish, message)"
 )
 
 
-def check_client(redis: Redis) -> Redis:
-    """Return `redis` if it is a synchronous client of one server, else raise TypeError."""
-    if isinstance(redis, Redis):
+Client = TypeVar("Client", bound=Redis | RedisCluster)
+
+
+def check_client(redis: Client) -> Client:
+    """Return `redis` if it is a synchronous client, else raise TypeError."""
+    if isinstance(redis, Redis | RedisCluster):
         return redis
     way_out = _MAKE_A_CLIENT
-    if isinstance(redis, RedisCluster | AsyncRedisCluster):
-        way_out = _USE_A_NODE
-    elif isinstance(redis, AsyncRedis):
+    if isinstance(redis, AsyncRedis | AsyncRedisCluster):
         way_out = _USE_A_THREAD
     raise TypeError(
         # Do not show the value: if it is a URL, it may have a password.
-        f"redis must be a redis.Redis client, not {_full_name(type(redis))}. {way_out}"
+        "redis must be a redis.Redis or redis.RedisCluster client, not "
+        f"{_full_name(type(redis))}. {way_out}"
     )
 
 

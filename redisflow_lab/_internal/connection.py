@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from redis import ConnectionPool, Redis
+from redis import ConnectionPool, Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from redisflow_lab._internal.checks import check_client
+from redisflow_lab._internal.slot import SlotClient, SlotOwner, SlotPool
 from redisflow_lab._internal.tls import with_tls_errors
 from redisflow_lab._internal.wire import ReplyParser
 
@@ -16,12 +17,16 @@ REPLY_MARGIN_S = 5.0
 
 # Settings that redis-py's pool adds by itself. Maintenance notifications need RESP3.
 _POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
+# Those that the client of a cluster adds for its nodes.
+_CLUSTER_OWNED = ("host", "port", "redis_connect_func")
 
 
-def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
-    """A new client with the address and credentials of `redis`, and its own connections.
+def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0) -> Redis:
+    """A new client for one stream, with the address and credentials of `redis`.
 
-    If `redis` asks Sentinel for its server, so does the new client.
+    It has its own connections. If `redis` asks Sentinel for its server, so does the new client.
+    If `redis` is the client of a cluster, the new client talks to the node that owns the slot
+    of `stream`, and serves only keys of that slot.
 
     However `redis` was configured, the new client
 
@@ -33,9 +38,9 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     - returns bytes, in the reply shapes of RESP2. A protobuf is not text.
     - raises `tls.TlsError` when TLS cannot work and another try would not help.
 
-    Raises TypeError if `redis` is not a synchronous client of one server.
+    Raises TypeError if `redis` is not a synchronous client.
     """
-    given = check_client(redis).connection_pool
+    given = _a_pool_of(check_client(redis))
     settings: dict[str, Any] = {
         name: value
         for name, value in given.connection_kwargs.items()
@@ -50,11 +55,25 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
         protocol=2,
         legacy_responses=True,
     )
-    settings["connection_class"] = with_tls_errors(given.connection_class)
-    client = Redis.from_pool(_pool_like(given, settings))
+    connection_class = with_tls_errors(given.connection_class)
+    if isinstance(redis, RedisCluster):
+        for name in _CLUSTER_OWNED:
+            settings.pop(name, None)
+        pool = SlotPool(SlotOwner(redis, stream), connection_class, **settings)
+        client: Redis = SlotClient.from_pool(pool)
+    else:
+        settings["connection_class"] = connection_class
+        client = Redis.from_pool(_pool_like(given, settings))
     # redis-py would build a dict for each entry, and lose fields whose name occurs twice.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client
+
+
+def _a_pool_of(redis: Redis | RedisCluster) -> ConnectionPool:
+    """Its pool of connections; of a cluster that of any node."""
+    if isinstance(redis, RedisCluster):
+        return redis.get_redis_connection(redis.get_default_node()).connection_pool
+    return redis.connection_pool
 
 
 def _pool_like(given: ConnectionPool, settings: dict[str, Any]) -> ConnectionPool:

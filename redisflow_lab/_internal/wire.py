@@ -3,13 +3,18 @@
 from collections import deque
 from collections.abc import Iterable
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 from hiredis import pack_command
 from redis import Redis
 from redis.connection import DefaultParser
+from redis.exceptions import AskError, MovedError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, ResponseError
+
+from redisflow_lab._internal.slot import MOST_REDIRECTIONS, SlotPool
+
+_WAIT = b"*3\r\n$4\r\nWAIT\r\n"
 
 Command = tuple[str | bytes | int, ...]
 
@@ -34,6 +39,9 @@ class CommandPipe:
     no object for each command and calls no callback for each reply. Sending and receiving are
     two calls, so that the caller can work while the server does. It is not a transaction.
 
+    Commands that a node of a cluster redirects were not executed. They are sent again where
+    their slot is now, in the order in which they were sent first.
+
     redis: a client from `connection.stream_client`
 
     The pipe owns its connection until `close`, which the caller must always call; `redis` can
@@ -44,7 +52,8 @@ class CommandPipe:
     def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
         self._connection: Any = self._pool.get_connection()  # has `read_reply`: ReplyParser
-        self._unanswered: deque[int] = deque()  # the number of commands in each packet
+        self._unanswered: deque[list[bytes]] = deque()  # packets, as lists of packed commands
+        self._answered: deque[list[Any]] = deque()  # the replies to a packet each
 
     def send(self, commands: Iterable[Command]) -> None:
         """Send these commands in one packet."""
@@ -63,7 +72,7 @@ class CommandPipe:
     def _send(self, packed: list[bytes]) -> None:
         # A health check sends PING, and would mistake the oldest unread reply for its answer.
         check_health = not self._unanswered
-        self._unanswered.append(len(packed))
+        self._unanswered.append(packed)
         self._connection.send_packed_command([b"".join(packed)], check_health=check_health)
 
     def receive(self) -> list[Any]:
@@ -71,12 +80,14 @@ class CommandPipe:
 
         If there are errors among them, raises the first one after reading all replies.
         """
-        read = self._connection.read_reply
-        try:
-            replies = [read() for _ in range(self._unanswered[0])]
-        except OSError as error:
-            raise RedisConnectionError(f"connection lost while reading: {error}") from error
-        self._unanswered.popleft()
+        if not self._answered:
+            replies = _read(self._connection, len(self._unanswered[0]))
+            if isinstance(self._pool, SlotPool) and any(map(_is_redirection, replies)):
+                self._follow(self._pool, replies)
+            else:
+                self._unanswered.popleft()
+                self._answered.append(replies)
+        replies = self._answered.popleft()
         for reply in replies:
             if isinstance(reply, ReadOnlyError):
                 # This server was the primary. The next connection asks Sentinel, or DNS, for
@@ -86,10 +97,41 @@ class CommandPipe:
                 raise reply
         return replies
 
+    def _follow(self, pool: SlotPool, replies: list[Any]) -> None:
+        """Send what was redirected again, also of the later packets: that keeps their order."""
+        packets = [*self._unanswered]
+        answers = [replies, *(_read(self._connection, len(packet)) for packet in packets[1:])]
+        commands = [command for packet in packets for command in packet]
+        replies = [reply for answer in answers for reply in answer]
+        for _ in range(MOST_REDIRECTIONS):
+            places = _redirected(commands, replies)
+            if not places:
+                break
+            again = self._send_again(pool, [commands[at] for at in places], replies[places[0]])
+            for at, reply in zip(places, again, strict=True):
+                replies[at] = reply
+        in_order = iter(replies)
+        self._answered.extend([*islice(in_order, len(packet))] for packet in packets)
+        self._unanswered.clear()
+
+    def _send_again(
+        self, pool: SlotPool, commands: list[bytes], redirection: AskError
+    ) -> list[Any]:
+        if isinstance(redirection, MovedError):
+            pool.moved(redirection)
+            self._connection.disconnect()
+            self._connection.connect()
+            self._connection.send_packed_command([b"".join(commands)])
+            return _read(self._connection, len(commands))
+        asking = pack_command(("ASKING",))
+        with pool.asking(redirection) as connection:
+            connection.send_packed_command([b"".join(asking + each for each in commands)])
+            return _read(connection, 2 * len(commands))[1::2]
+
     @property
     def in_flight(self) -> int:
         """The number of packets whose replies have not been received."""
-        return len(self._unanswered)
+        return len(self._unanswered) + len(self._answered)
 
     def close(self) -> None:
         """Return the connection to its pool; discard the replies that were not received."""
@@ -97,6 +139,31 @@ class CommandPipe:
             self._connection.disconnect()  # else the next user reads these replies as its own
             self._unanswered.clear()
         self._pool.release(self._connection)
+
+
+def _redirected(commands: list[bytes], replies: list[Any]) -> list[int]:
+    """Which commands to send elsewhere: those that were redirected, and a WAIT behind one.
+
+    WAIT is about the last write of its connection, and no node redirects it.
+    """
+    places: list[int] = []
+    for at, (command, reply) in enumerate(zip(commands, replies, strict=True)):
+        if _is_redirection(reply) or (command.startswith(_WAIT) and places[-1:] == [at - 1]):
+            places.append(at)
+    return places
+
+
+def _is_redirection(reply: Any) -> bool:
+    return isinstance(reply, AskError)  # redis-py derives MovedError from it
+
+
+def _read(connection: Any, count: int) -> list[Any]:
+    """The next replies, which may be errors. Raises redis.ConnectionError."""
+    read = connection.read_reply
+    try:
+        return [read() for _ in range(count)]
+    except OSError as error:
+        raise RedisConnectionError(f"connection lost while reading: {error}") from error
 
 
 def round_trip(redis: Redis, commands: Iterable[Command]) -> list[Any]:

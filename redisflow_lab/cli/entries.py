@@ -38,7 +38,7 @@ def entries(
 ) -> None:
     """Show entries of a stream, decoded."""
     with server_at(url) as client:
-        redis = stream_client(client, block_ms=_WAIT_MS)
+        redis = stream_client(client, stream, block_ms=_WAIT_MS)
         redis.set_response_callback("XREVRANGE", lambda reply, **_: reply)
         if follow:
             _follow(redis, stream, raw=raw, as_json=as_json)

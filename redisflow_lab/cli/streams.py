@@ -178,7 +178,7 @@ def _consumers(redis: Redis, stream: str, group: bytes) -> Iterator[dict[str, An
 
 
 def _entry(redis: Redis, stream: str, command: str, *ids: str) -> dict[str, Any] | None:
-    raw = stream_client(redis)
+    raw = stream_client(redis, stream)
     raw.set_response_callback("XREVRANGE", lambda reply, **_: reply)
     reply = raw.execute_command(command, stream, *ids, "COUNT", 1)
     raw.close()

@@ -1,0 +1,166 @@
+"""A client for one slot of a Redis Cluster: it follows the slot to the node that owns it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from redis import Connection, ConnectionPool, Redis, RedisCluster
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MovedError,
+    RedisClusterException,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from redisflow_lab._internal.printable import printable
+
+MOST_REDIRECTIONS = 5
+"""So often a command is sent again; a slot that has moved twice meanwhile needs two."""
+
+Address = tuple[str, int]
+
+
+def check_one_slot(redis: Redis | RedisCluster, stream: str, other: str) -> None:
+    """Raise ValueError if `other` is on another shard of the cluster than its stream may be.
+
+    One command or script must reach both keys, and it reaches one slot only:
+    https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+    """
+    if not isinstance(redis, RedisCluster):
+        return
+    slots = [key_slot(key.encode()) for key in (stream, other)]
+    if slots[0] != slots[1]:
+        raise ValueError(
+            f"{stream!r} is in slot {slots[0]} of the cluster and {other!r} in slot "
+            f"{slots[1]}, but they must change together. Give them one hash tag, such as "
+            f"'{{orders}}' and '{{orders}}:dead'"
+        )
+
+
+class SlotOwner:
+    """Which node owns the slot of a key, as far as the client of the cluster knows.
+
+    `RedisCluster` asks the cluster and remembers the answer. This object says when to ask
+    again, and whom to ask last: the node that has just failed would still name itself.
+    """
+
+    def __init__(self, cluster: RedisCluster, key: str) -> None:
+        self._nodes = cluster.nodes_manager
+        self._slot = key_slot(key.encode())
+        self._is_stale = False
+        self._last: Address | None = None
+
+    def address(self) -> Address:
+        """Host and port of the owner.
+
+        Raises redis.ConnectionError if no node of the cluster answers, and ClusterDownError if
+        no node owns the slot.
+        """
+        if self._is_stale:
+            failed = None if self._last is None else "{}:{}".format(*self._last)
+            try:
+                self._nodes.initialize(last_failed_node_name=failed)
+            except RedisClusterException as error:
+                raise RedisConnectionError(printable(str(error))) from error
+            self._is_stale = False
+        owners = self._nodes.slots_cache.get(self._slot)
+        if not owners:
+            self._is_stale = True
+            raise ClusterDownError(f"no node of the cluster owns slot {self._slot}")
+        self._last = (owners[0].host, int(owners[0].port))
+        return self._last
+
+    def ask_again(self) -> None:
+        """Ask the cluster before the next connection is opened."""
+        self._is_stale = True
+
+    def moved(self, error: MovedError) -> None:
+        """Note where a node has said that the slot is now."""
+        error.host, error.port = self.target_of(error)
+        self._nodes.move_slot(error)
+        self._is_stale = False
+
+    def target_of(self, error: AskError) -> Address:
+        """Host and port that a redirection names; without a host, that of the node itself."""
+        assert self._last is not None
+        return self._nodes.remap_host_port(error.host or self._last[0], error.port)
+
+
+class SlotConnection(Connection):
+    """A mixin for redis-py's connections: connects to the owner of a slot."""
+
+    def __init__(self, *, owner: SlotOwner, **settings: Any) -> None:
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
+        self._owner = owner
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        if not self.is_connected:
+            self.host, self.port = self._owner.address()
+        try:
+            super().connect_check_health(*args, **kwargs)
+        except AuthenticationError as error:
+            raise type(error)(f"the node {self.host}:{self.port} refuses: {error}") from None
+        except (RedisConnectionError, RedisTimeoutError):
+            self._owner.ask_again()
+            raise
+
+
+class SlotPool(ConnectionPool):
+    """Connections to the owner of a slot.
+
+    settings: as for redis-py's connections, without an address
+    """
+
+    def __init__(self, owner: SlotOwner, connection_class: type[Any], **settings: Any) -> None:
+        self.owner = owner
+        self._class, self._settings = connection_class, settings
+        following = type(connection_class.__name__, (SlotConnection, connection_class), {})
+        super().__init__(following, owner=owner, **settings)
+
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close connections after an error. The next one asks who owns the slot."""
+        super().disconnect(inuse_connections)
+        self.owner.ask_again()
+
+    def moved(self, error: MovedError) -> None:
+        """Go on where the slot is now. Connections that are not in use are closed."""
+        super().disconnect(inuse_connections=False)
+        self.owner.moved(error)
+
+    @contextmanager
+    def asking(self, error: AskError) -> Iterator[Any]:
+        """A connection to the node to which the slot is moving, for commands after ASKING."""
+        host, port = self.owner.target_of(error)
+        connection = self._class(**self._settings, host=host, port=port)
+        try:
+            connection.connect()
+            yield connection
+        finally:
+            connection.disconnect()
+
+
+class SlotClient(Redis):
+    """A client of the node that owns a slot. It follows MOVED, ASK and failovers.
+
+    A command that was redirected has not been executed: so it is sent again, also a write.
+    """
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        pool = cast(SlotPool, self.connection_pool)
+        execute = super().execute_command
+        for _ in range(MOST_REDIRECTIONS):
+            try:
+                return execute(*args, **options)  # type: ignore[no-untyped-call]
+            except MovedError as error:
+                pool.moved(error)
+            except AskError as error:
+                with pool.asking(error) as connection:
+                    connection.send_command("ASKING")
+                    connection.read_response()
+                    connection.send_command(*args)
+                    return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+        return execute(*args, **options)  # type: ignore[no-untyped-call]
