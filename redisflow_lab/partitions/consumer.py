@@ -1,0 +1,196 @@
+"""PartitionedConsumer: reads this process' share of the partitions of a stream."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from threading import Event as ThreadEvent
+from threading import Thread
+from typing import Any
+
+from redis import Redis, RedisCluster
+from redis.exceptions import RedisError
+
+from redisflow_lab._internal.backoff import Backoff, transient_reason
+from redisflow_lab._internal.checks import check_client, check_name, check_positive
+from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.guarded_log import GuardedLog
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.consumer import RedisStreamConsumer
+from redisflow_lab.health import Health
+from redisflow_lab.interfaces import Handler
+from redisflow_lab.partitions.counting import agree_on_count
+from redisflow_lab.partitions.ownership import RENEW_S, Member, OwnedElsewhereError, Ownership
+from redisflow_lab.partitions.placing import partition_streams
+
+log = GuardedLog(__name__)
+
+CONSUMER = "owner"
+"""The consumer's name in each partition. It does not change with the process, so that the next
+owner replays at its start what the last one had in flight."""
+
+_LOOKS_S = 0.1
+
+
+class PartitionedConsumer:
+    """One of several processes that share the partitions of a stream.
+
+    Member 2 of 4 reads the partitions 2, 6, 10, ..., each with a `RedisStreamConsumer` in a
+    thread of its own. So **your handler is called from several threads at the same time**, but
+    for one partition it is called for one message after the other. Messages with the same key
+    are handled in the order in which they were published, as long as none of them is
+    redelivered: a message that failed is handled again later, after those behind it.
+
+    The deployment assigns the numbers, for example the ordinals of a StatefulSet. Nothing is
+    rebalanced: a partition without its member is not read until that member is started again.
+    `redisflow partitions` and the metrics show it. Two processes with the same number do not
+    read the same partition: the second one waits, and gives up after ten seconds.
+
+    To change `of`, stop all processes and start them with the new number. Those that start
+    first wait until the last owner of a partition has finished or is gone. What was pending
+    goes to the next owner.
+
+    redis:      a client of the cluster, or of one server
+    stream:     its name; the partitions are the streams "{name:0}", "{name:1}", ...
+    group:      the consumer group, in each of them
+    partitions: how many there are. Stored beside the streams by the first program, and checked
+                by all others
+    member:     the number of this process, from 0
+    of:         how many processes there are
+    options:    of the `RedisStreamConsumer` for each partition, such as `ack_every`. Hooks are
+                called from several threads
+    """
+
+    def __init__(
+        self,
+        redis: Redis | RedisCluster,
+        stream: str,
+        group: str = "default-group",
+        *,
+        partitions: int,
+        member: int,
+        of: int,
+        **options: Any,
+    ) -> None:
+        streams = partition_streams(stream, partitions)
+        check_positive("of", of)
+        if not isinstance(member, int) or not 0 <= member < of:
+            raise ValueError(
+                f"member must be one of 0 to {of - 1}, not {member!r}: of={of} processes share "
+                "the partitions, and are counted from 0"
+            )
+        if of > partitions:
+            raise ValueError(
+                f"{of} processes cannot share {partitions} partitions: {of - partitions} of "
+                "them would have nothing to read. Start fewer"
+            )
+        if "name" in options:
+            raise TypeError(f"name is not given here: the name in each partition is {CONSUMER}")
+        self.stream, self.group = stream, check_name("group", group)
+        self.partitions, self.member, self.of = partitions, member, of
+        self._redis = check_client(redis)
+        me = Member.new(member, of)
+        self._parts = [
+            _Part(
+                RedisStreamConsumer(redis, streams[number], group, CONSUMER, **options),
+                Ownership(stream_client(redis, streams[number]), streams[number], group, me),
+            )
+            for number in range(member, partitions, of)
+        ]
+
+    @property
+    def streams(self) -> list[str]:
+        """The partitions that this process reads."""
+        return [part.stream for part in self._parts]
+
+    @property
+    def health(self) -> Mapping[str, Health]:
+        """What the consumer of each partition is doing, by stream. No command is sent."""
+        return {part.stream: part.consumer.health for part in self._parts}
+
+    def run(self, handler: Handler, *, stop: ThreadEvent) -> None:
+        """Handle and acknowledge the messages of this process' partitions until `stop` is set.
+
+        Each partition recovers from outages by itself; the others go on. A permanent error in
+        one of them ends all, and is raised.
+
+        Raises PartitionCountError, OwnedElsewhereError, and what `RedisStreamConsumer.run`
+        raises.
+        """
+        self._agree_on_count(stop)
+        ending = ThreadEvent()
+        running = [Thread(target=part.run, args=(handler, ending)) for part in self._parts]
+        for thread in running:
+            thread.start()
+        try:
+            while not stop.wait(_LOOKS_S) and not any(part.error for part in self._parts):
+                pass
+        finally:
+            ending.set()
+            for thread in running:
+                thread.join()
+        for part in self._parts:
+            if part.error is not None:
+                raise part.error
+
+    def _agree_on_count(self, stop: ThreadEvent) -> None:
+        names = map(printable, (self.group, self.stream))
+        backoff = Backoff(log, "{} on the partitions of {}".format(*names))
+        while not stop.is_set():
+            try:
+                agree_on_count(self._redis, self.stream, self.partitions)
+            except RedisError as error:
+                backoff.wait_or_raise(error, stop)
+            else:
+                backoff.reset()
+                return
+
+
+class _Part:
+    """A partition that this process owns: one thread consumes, and one renews the ownership."""
+
+    def __init__(self, consumer: RedisStreamConsumer, ownership: Ownership) -> None:
+        self.consumer, self._ownership = consumer, ownership
+        self.stream = consumer.stream
+        self.error: BaseException | None = None
+
+    def run(self, handler: Handler, ending: ThreadEvent) -> None:
+        """Own the partition and consume it until `ending` is set, or an error ends it."""
+        self.error = None
+        consuming = Thread(target=self._consume, args=(handler, ending))
+        try:
+            if self._acquire(ending):
+                consuming.start()
+                while consuming.is_alive():
+                    consuming.join(RENEW_S)
+                    self._keep()
+        except (OwnedElsewhereError, RedisError) as error:
+            self.error = error
+        finally:
+            if consuming.ident is not None:
+                consuming.join()
+            with suppress(RedisError):  # then it ends by itself
+                self._ownership.release()
+
+    def _consume(self, handler: Handler, ending: ThreadEvent) -> None:
+        try:
+            self.consumer.run(handler, stop=ending)
+        except BaseException as error:  # raised again by `PartitionedConsumer.run`
+            self.error = error
+
+    def _acquire(self, ending: ThreadEvent) -> bool:
+        backoff = Backoff(log, f"the owner of {printable(self.stream)}")
+        while not ending.is_set():
+            try:
+                is_owner = self._ownership.acquire(ending)
+            except RedisError as error:
+                backoff.wait_or_raise(error, ending)
+            else:
+                backoff.reset()
+                return is_owner
+        return False
+
+    def _keep(self) -> None:
+        try:
+            self._ownership.keep()
+        except RedisError as error:
+            if transient_reason(error) is None:  # the consumer reports outages
+                raise

@@ -1,0 +1,120 @@
+"""Which process reads a partition: a key beside its stream, with an expiry.
+
+A deployment assigns the partitions, and Redis decides nothing. The key shows who reads a
+partition, and keeps two processes with the same number from reading it both.
+"""
+
+from dataclasses import dataclass
+from threading import Event as ThreadEvent
+from time import monotonic
+from typing import cast
+from uuid import uuid4
+
+from redis import Redis
+
+from redisflow_lab._internal.printable import printable
+
+LASTS_S = 5.0
+"""How long a process is the owner without renewing this, in seconds."""
+RENEW_S = 1.0
+"""How often it renews this, in seconds."""
+_WAITS_S = 2 * LASTS_S
+_LOOKS_S = 0.2
+
+
+class OwnedElsewhereError(RuntimeError):
+    """Raised if another process, which is running, reads a partition that was assigned here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process among those that share the partitions.
+
+    number: from 0
+    of:     how many there are
+    token:  tells processes with the same number apart
+    """
+
+    number: int
+    of: int
+    token: str
+
+    @classmethod
+    def new(cls, number: int, of: int) -> "Member":
+        """This process."""
+        return cls(number, of, uuid4().hex[:12])
+
+    def __str__(self) -> str:
+        return f"member {self.number} of {self.of}"
+
+    @property
+    def value(self) -> bytes:
+        """What it writes into the key: "2 4 4f1c…"."""
+        return f"{self.number} {self.of} {self.token}".encode()
+
+    @classmethod
+    def parsed(cls, value: bytes) -> "Member":
+        """The member that has written a value. Raises ValueError if none has."""
+        number, of, token = value.decode(errors="replace").split(" ")
+        return cls(int(number), int(of), token)
+
+
+def owner_key(stream: str, group: str) -> str:
+    """The key that names the owner; in the slot of the stream."""
+    return f"{stream}:owner:{group}"
+
+
+class Ownership:
+    """One partition, for a group, as one process owns it or wants to.
+
+    redis:  a client of this object's own, from `stream_client`
+    """
+
+    def __init__(self, redis: Redis, stream: str, group: str, member: Member) -> None:
+        self._redis, self.stream, self._member = redis, stream, member
+        self._key = owner_key(stream, group)
+
+    def acquire(self, stop: ThreadEvent) -> bool:
+        """Become the owner, waiting until an owner that has died is no longer one.
+
+        Returns False if `stop` was set first. Raises OwnedElsewhereError if another process
+        goes on to be the owner for ten seconds, and redis.RedisError as usual.
+        """
+        until = monotonic() + _WAITS_S
+        while not stop.is_set():
+            try:
+                self.keep()
+            except OwnedElsewhereError:
+                if monotonic() > until:
+                    raise
+                stop.wait(_LOOKS_S)
+            else:
+                return True
+        return False
+
+    def keep(self) -> None:
+        """Be the owner for `LASTS_S` from now, also if the key has expired.
+
+        Raises OwnedElsewhereError if another process is the owner.
+        """
+        lasts_ms = int(1_000 * LASTS_S)
+        self._redis.set(self._key, self._member.value, nx=True, px=lasts_ms)
+        owner = self._redis.get(self._key)
+        if owner != self._member.value:
+            raise OwnedElsewhereError(self._elsewhere(cast(bytes | None, owner) or b""))
+        self._redis.pexpire(self._key, lasts_ms)
+
+    def release(self) -> None:
+        """Own it no longer."""
+        if self._redis.get(self._key) == self._member.value:
+            self._redis.delete(self._key)
+
+    def _elsewhere(self, other: bytes) -> str:
+        try:
+            owner = str(Member.parsed(other))
+        except ValueError:
+            owner = f"something that has written {printable(other.decode(errors='replace'))!r}"
+        return (
+            f"{printable(self.stream)} is being read by another process, {owner}, and this one "
+            f"is {self._member}. Give each process a number of its own, and all the same `of`"
+        )

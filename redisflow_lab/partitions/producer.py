@@ -1,0 +1,99 @@
+"""PartitionedProducer: writes each message to the partition of its key."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+from redis import Redis, RedisCluster
+
+from redisflow_lab._internal.checks import check_client, check_positive
+from redisflow_lab.partitions.counting import agree_on_count
+from redisflow_lab.partitions.placing import partition_of, partition_streams
+from redisflow_lab.producer import RedisStreamProducer
+
+
+class Placed(NamedTuple):
+    """Where a message was written.
+
+    stream:   of the partition, such as "{orders:3}"
+    entry_id: its id there
+    """
+
+    stream: str
+    entry_id: str
+
+
+class PartitionedProducer:
+    """Writes messages to the partitions of a stream, those with the same key to the same one.
+
+    redis:      a client of the cluster, or of one server
+    stream:     its name; the partitions are the streams "{name:0}", "{name:1}", ...
+    partitions: how many. Stored beside the streams by the first program, and checked by all
+                others. Choose more than you need now: changing it later ends the order of most
+                keys
+    options:    of the `RedisStreamProducer` for each partition, such as `codec`
+
+    Raises PartitionCountError at the first message if there is another number of partitions.
+    """
+
+    def __init__(
+        self, redis: Redis | RedisCluster, stream: str, *, partitions: int, **options: Any
+    ) -> None:
+        self.stream, self.partitions = stream, partitions
+        self._redis = check_client(redis)
+        self._producers = [
+            RedisStreamProducer(redis, each, **options)
+            for each in partition_streams(stream, partitions)
+        ]
+        self._is_agreed = False
+
+    def publish(self, message: Any, *, partition_key: str | bytes, **options: Any) -> Placed:
+        """Write one message to the partition of its key.
+
+        partition_key: messages with the same key are read in the order in which they were
+                       written, such as those of one customer
+        options:       those of `RedisStreamProducer.publish`, such as `key`, the idempotency
+                       key, which is another thing: it identifies one message. A repeated
+                       publish needs the same of both
+        """
+        producer = self._producer_of(partition_key)
+        return Placed(producer.stream, producer.publish(message, **options))
+
+    def publish_many(
+        self, messages: Iterable[tuple[str | bytes, Any]], *, batch_size: int = 500
+    ) -> list[Placed]:
+        """Write pairs of key and message, pipelined. Returns where, in the order of `messages`.
+
+        batch_size: messages to send to a partition in one packet. At most so many for each
+                    partition, and as many again in flight, are in memory
+
+        Messages of one partition are written in order. Nothing is retried. After an error, any
+        part of the last `batch_size` times `partitions` messages may have been written.
+        """
+        check_positive("batch_size", batch_size)
+        source = iter(messages)
+        placed: list[Placed] = []
+        while chunk := [*islice(source, batch_size * self.partitions)]:
+            placed += self._publish_chunk(chunk, batch_size)
+        return placed
+
+    def _publish_chunk(
+        self, chunk: list[tuple[str | bytes, Any]], batch_size: int
+    ) -> list[Placed]:
+        places: defaultdict[RedisStreamProducer, list[int]] = defaultdict(list)
+        for at, (key, _) in enumerate(chunk):
+            places[self._producer_of(key)].append(at)
+        placed: dict[int, Placed] = {}
+        for producer, ats in places.items():
+            ids = producer.publish_many((chunk[at][1] for at in ats), batch_size=batch_size)
+            for at, entry_id in zip(ats, ids, strict=True):
+                placed[at] = Placed(producer.stream, entry_id)
+        return [placed[at] for at in range(len(chunk))]
+
+    def _producer_of(self, partition_key: str | bytes) -> RedisStreamProducer:
+        producer = self._producers[partition_of(partition_key, self.partitions)]
+        if not self._is_agreed:
+            agree_on_count(self._redis, self.stream, self.partitions)
+            self._is_agreed = True
+        return producer
