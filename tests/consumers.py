@@ -7,7 +7,7 @@ from threading import Event as StopEvent
 from typing import Any, TypeVar
 
 from redisflow_lab import RedisStreamConsumer
-from redisflow_lab.interfaces import Handler
+from redisflow_lab.interfaces import Consumer, Handler
 
 NewConsumer = Callable[..., RedisStreamConsumer]
 """Fixture `consumer`: name, redis, group, and the options of `RedisStreamConsumer`."""
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def running(*consumers: RedisStreamConsumer, handler: Handler) -> Iterator[StopEvent]:
+def running(*consumers: Consumer, handler: Handler) -> Iterator[StopEvent]:
     """Run each consumer in a thread while the block runs; what one raised is raised.
 
     Yields the event that stops them.
@@ -49,3 +49,14 @@ def rows(table: Any, *columns: str) -> list[list[Any]]:
     """These columns of a table, one list a row."""
     values: list[list[Any]] = table[[*columns]].values.tolist()
     return values
+
+
+def run_until_it_ends(consumer: Consumer, handler: Handler) -> None:
+    """Run it until it ends by itself, for ten seconds at most; what it raised is raised."""
+    stop = StopEvent()
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(consumer.run, handler, stop=stop)
+        try:
+            run.result(timeout=10)
+        finally:
+            stop.set()

@@ -1,0 +1,291 @@
+"""Partitions of a stream: where a key is, who reads it, and in which order."""
+
+import json
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pytest
+from consumers import run_until_it_ends, running
+
+from redisflow_lab import Delivery, Message
+from redisflow_lab.lab import Lab
+from redisflow_lab.partitions import (
+    OwnedElsewhereError,
+    PartitionCountError,
+    PartitionedConsumer,
+    PartitionedProducer,
+    partition_of,
+    partition_streams,
+)
+
+ROOT = Path(__file__).parents[1]
+VECTORS = ROOT / "docs" / "partitions.json"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Lab]:
+    """Partitions have keys of their own form, which no prefix can be put before."""
+    lab = Lab("own")
+    yield lab
+    lab.close()
+
+
+@pytest.fixture
+def name(server: Lab, request: pytest.FixtureRequest) -> str:
+    return request.node.name.replace("{", "").replace("}", "")
+
+
+def orders(*contents: str) -> list[tuple[str, Message]]:
+    """A message for each "customer:number", with the customer as its key."""
+    return [(content.split(":")[0], Message("web", content)) for content in contents]
+
+
+class Handled:
+    """A handler for several threads: the contents by key, and the order of all."""
+
+    def __init__(self) -> None:
+        self.by_key: defaultdict[str, list[int]] = defaultdict(list)
+        self.count, self._lock = 0, Lock()
+
+    def __call__(self, delivery: Delivery) -> None:
+        key, number = delivery.message.content.split(":")
+        with self._lock:
+            self.by_key[key].append(int(number))
+            self.count += 1
+
+
+def consume(redis: Any, name: str, member: int, of: int, effects: str, hang_at: str) -> None:
+    """For a process: append what is handled to a list, and hang at one message."""
+    from threading import Event
+
+    from redisflow_lab.partitions import PartitionedConsumer
+
+    def handle(delivery: Any) -> None:
+        if delivery.message.content == hang_at:
+            redis.set(f"{effects}:hangs", 1)
+            Event().wait()
+        redis.rpush(effects, delivery.message.content)
+
+    PartitionedConsumer(redis, name, "billing", partitions=4, member=member, of=of).run(
+        handler=handle, stop=Event()
+    )
+
+
+# ---------------------------------------------------------------- where a key is
+
+
+def test_the_vectors_say_where_each_key_is() -> None:
+    vectors = json.loads(VECTORS.read_text())["vectors"]
+    assert len(vectors) > 20
+    for vector in vectors:
+        assert partition_of(vector["key"], vector["partitions"]) == vector["partition"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_javascript_finds_each_key_in_the_same_partition() -> None:
+    program = ROOT / "examples" / "partition_of.js"
+    done = subprocess.run(
+        ["node", program, "--check", VECTORS], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_keys_are_spread_evenly() -> None:
+    counts: defaultdict[int, int] = defaultdict(int)
+    for number in range(12_000):
+        counts[partition_of(f"customer-{number}", 12)] += 1
+    assert sorted(counts) == list(range(12))
+    assert min(counts.values()) > 800
+    assert max(counts.values()) < 1_200
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "says"),
+    [("", ValueError, "is empty"), (7, TypeError, "must be text or bytes, not int: 7")],
+)
+def test_a_key_that_places_nothing_is_refused(
+    key: Any, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        partition_of(key, 12)
+
+
+# ---------------------------------------------------------------- order, and who reads it
+
+
+def test_messages_with_one_key_are_handled_in_their_order(server: Lab, name: str) -> None:
+    producer = PartitionedProducer(server.redis, name, partitions=6)
+    contents = [f"{number % 17}:{number}" for number in range(1_000)]
+    placed = producer.publish_many(orders(*contents), batch_size=10)
+    for (key, _), place in zip(orders(*contents), placed, strict=True):
+        assert place.stream == partition_streams(name, 6)[partition_of(key, 6)]
+    handled = Handled()
+    members = [
+        PartitionedConsumer(
+            server.redis, name, "billing", partitions=6, member=member, of=2, block_ms=50
+        )
+        for member in range(2)
+    ]
+    with running(*members, handler=handled):
+        server.wait_until(lambda: handled.count == 1_000, "all are handled")
+    assert handled.by_key == {
+        str(key): list(range(key, 1_000, 17)) for key in range(17)
+    }  # fmt: skip
+
+
+def test_a_message_that_failed_is_handled_after_those_behind_it(server: Lab, name: str) -> None:
+    """What a redelivery changes: the order of this one message, and of no other."""
+    producer = PartitionedProducer(server.redis, name, partitions=2)
+    producer.publish_many(orders("a:0", "a:1", "a:2"))
+    seen: list[str] = []
+
+    def fail_once(delivery: Delivery) -> None:
+        seen.append(delivery.message.content)
+        if delivery.message.content == "a:1" and delivery.deliveries == 1:
+            raise ValueError("the card was declined")
+
+    member = PartitionedConsumer(
+        server.redis, name, "billing",
+        partitions=2, member=0, of=1, block_ms=50, min_idle_ms=100,
+    )  # fmt: skip
+    with running(member, handler=fail_once):
+        server.wait_until(lambda: len(seen) == 4, "all are handled")
+    assert seen == ["a:0", "a:1", "a:2", "a:1"]
+
+
+def test_what_a_killed_member_had_in_flight_goes_to_the_next_owner(
+    server: Lab, name: str
+) -> None:
+    producer = PartitionedProducer(server.redis, name, partitions=4)
+    contents = [f"{number % 8}:{number}" for number in range(40)]
+    producer.publish_many(orders(*contents))
+    effects = f"{name}:effects"
+    killed = server.process(consume, server.redis, name, 0, 1, effects, "3:3")
+    server.wait_until(lambda: server.redis.exists(f"{effects}:hangs"), "it hangs")
+    killed.kill()
+    # Another number of processes: other processes own each partition now.
+    started = [
+        server.process(consume, server.redis, name, member, 2, effects, "")
+        for member in range(2)
+    ]
+    server.wait_until(
+        lambda: {*server.redis.lrange(effects, 0, -1)} == {each.encode() for each in contents},
+        "all are handled",
+        timeout_s=20,
+    )
+    for process in started:
+        process.kill()
+
+
+def test_two_processes_with_one_number_do_not_read_one_partition(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redisflow_lab.partitions.ownership._WAITS_S", 0.5)
+    producer = PartitionedProducer(server.redis, name, partitions=2)
+    first, second = (
+        PartitionedConsumer(
+            server.redis, name, "billing", partitions=2, member=0, of=1, block_ms=50
+        )
+        for _ in range(2)
+    )
+    handled, again = Handled(), Handled()
+    with running(first, handler=handled):
+        producer.publish_many(orders("a:0", "b:0"))
+        server.wait_until(lambda: handled.count == 2, "the first one reads")
+        with pytest.raises(OwnedElsewhereError, match=r"another process, member 0 of 1, and"):
+            run_until_it_ends(second, again)
+        producer.publish_many(orders("a:1", "b:1"))
+        server.wait_until(lambda: handled.count == 4, "the first one goes on")
+    assert (handled.count, again.count) == (4, 0)
+
+
+def test_a_member_ends_when_another_process_has_taken_its_partition(
+    server: Lab, name: str
+) -> None:
+    """As after a pause that was longer than the ownership lasts."""
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+    )
+    key = f"{partition_streams(name, 1)[0]}:owner:billing"
+
+    def take_it(_: Delivery) -> None:
+        server.redis.set(key, "3 4 0123456789ab", px=60_000)
+
+    PartitionedProducer(server.redis, name, partitions=1).publish(
+        Message("web", "a:0"), partition_key="a"
+    )
+    with pytest.raises(OwnedElsewhereError, match="another process, member 3 of 4"):
+        run_until_it_ends(member, take_it)
+
+
+def test_the_partitions_of_a_member_that_leaves_are_free_at_once(
+    server: Lab, name: str
+) -> None:
+    for _ in range(2):
+        handled = Handled()
+        member = PartitionedConsumer(
+            server.redis, name, "billing", partitions=3, member=0, of=1, block_ms=50
+        )
+        with running(member, handler=handled):
+            PartitionedProducer(server.redis, name, partitions=3).publish(
+                Message("web", "a:0"), partition_key="a"
+            )
+            server.wait_until(lambda handled=handled: handled.count == 1, "it is handled")
+        assert server.redis.keys(f"*{name}*:owner:*") == []
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_another_number_of_partitions_is_refused_before_anything_is_written(
+    server: Lab, name: str
+) -> None:
+    PartitionedProducer(server.redis, name, partitions=4).publish(
+        Message("web", "a:0"), partition_key="a"
+    )
+    says = f"{name} has 4 partitions, and not 6"
+    with pytest.raises(PartitionCountError, match=says):
+        PartitionedProducer(server.redis, name, partitions=6).publish(
+            Message("web", "a:1"), partition_key="a"
+        )
+    with pytest.raises(PartitionCountError, match=says):
+        run_until_it_ends(
+            PartitionedConsumer(server.redis, name, "billing", partitions=6, member=0, of=1),
+            Handled(),
+        )
+    assert sum(server.redis.xlen(each) for each in partition_streams(name, 6)) == 1
+
+
+def test_a_stored_number_that_is_none_is_refused(server: Lab, name: str) -> None:
+    server.redis.set(f"{name}:partitions", "many")
+    with pytest.raises(PartitionCountError, match="holds 'many', and not a number"):
+        PartitionedProducer(server.redis, name, partitions=6).publish(
+            Message("web", "a:1"), partition_key="a"
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"member": 4, "of": 4}, ValueError, "member must be one of 0 to 3, not 4"),
+        ({"member": -1, "of": 4}, ValueError, "member must be one of 0 to 3, not -1"),
+        ({"member": "0", "of": 4}, ValueError, "member must be one of 0 to 3, not '0'"),
+        ({"member": 0, "of": 0}, ValueError, "of must be at least 1, not 0"),
+        ({"member": 0, "of": 13}, ValueError, "13 processes cannot share 12 partitions: 1 of"),
+        ({"member": 0, "of": 1, "name": "alice"}, TypeError, "name is not given here"),
+        ({"member": 0, "of": 1, "partitions": 0}, ValueError, "partitions must be at least 1"),
+        ({"member": 0, "of": 1, "partitions": 5_000}, ValueError, "at most 1,024, not 5000"),
+        ({"member": 0, "of": 1, "stream": "{orders}"}, ValueError, "no braces"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(
+    server: Lab, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    arguments = {"stream": "orders", "group": "billing", "partitions": 12, **options}
+    with pytest.raises(error, match=says):
+        PartitionedConsumer(server.redis, **arguments)
