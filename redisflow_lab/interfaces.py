@@ -34,6 +34,7 @@ class Delivery(Generic[T]):
                 raise
     fields:     the fields of the entry besides `data`, names and values as bytes. If a name
                 occurs twice, the last value
+    stream:     the stream that the entry was read from
     """
 
     entry_id: str
@@ -41,6 +42,7 @@ class Delivery(Generic[T]):
     deliveries: int
     heartbeat: Callable[[], bool]
     fields: Mapping[bytes, bytes] = field(default_factory=lambda: NO_FIELDS)
+    stream: str = ""
 
 
 Handler = Callable[[Delivery[Any]], object]
