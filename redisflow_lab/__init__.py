@@ -6,6 +6,7 @@ The helper, which a service imports, needs only redis, hiredis and protobuf:
 - `codec`         a message type of your own instead of `Message`
 - `producer`      writes messages to a stream
 - `consumer`      reads them in a consumer group, and acknowledges after success
+- `several_streams`  does so for several streams at once, in turn
 - `router`        one handler for each type of message
 - `dead_letters`  messages that were dead-lettered, why, and how to redrive them
 - `idempotency`   idempotent effects in Redis, deduplicated by key
@@ -31,6 +32,7 @@ from redisflow_lab.interfaces import Consumer, Delivery, Handler, Producer, Tran
 from redisflow_lab.message import Message, MessageDecodeError
 from redisflow_lab.producer import RedisStreamProducer
 from redisflow_lab.router import Route, Router, UnknownTypeError
+from redisflow_lab.several_streams import MultiStreamConsumer
 from redisflow_lab.signals import stop_on_signals
 
 __version__ = "0.1.0"
@@ -46,6 +48,7 @@ __all__ = [
     "Kind",
     "Message",
     "MessageDecodeError",
+    "MultiStreamConsumer",
     "Producer",
     "RedisStreamConsumer",
     "RedisStreamProducer",

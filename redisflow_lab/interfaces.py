@@ -88,6 +88,8 @@ class Consumer(Protocol):
 if TYPE_CHECKING:  # mypy checks here that the classes conform
     from redisflow_lab.consumer import RedisStreamConsumer
     from redisflow_lab.producer import RedisStreamProducer
+    from redisflow_lab.several_streams import MultiStreamConsumer
 
     _producer: type[Producer] = RedisStreamProducer
     _consumer: type[Consumer] = RedisStreamConsumer
+    _multi: type[Consumer] = MultiStreamConsumer

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from threading import Event as StopEvent
 from typing import Any, TypeVar
 
-from redisflow_lab import RedisStreamConsumer
+from redisflow_lab import Consumer, RedisStreamConsumer
 from redisflow_lab.interfaces import Handler
 
 NewConsumer = Callable[..., RedisStreamConsumer]
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def running(*consumers: RedisStreamConsumer, handler: Handler) -> Iterator[StopEvent]:
+def running(*consumers: Consumer, handler: Handler) -> Iterator[StopEvent]:
     """Run each consumer in a thread while the block runs; what one raised is raised.
 
     Yields the event that stops them.

@@ -21,6 +21,8 @@ _POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
 def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     """A new client with the address and credentials of `redis`, and its own connections.
 
+    A client that was made here is returned as it is, so that several consumers share it.
+
     If `redis` asks Sentinel for its server, so does the new client.
 
     However `redis` was configured, the new client
@@ -36,6 +38,8 @@ def stream_client(redis: Redis, *, block_ms: int = 0) -> Redis:
     Raises TypeError if `redis` is not a synchronous client of one server.
     """
     given = check_client(redis).connection_pool
+    if given.connection_kwargs.get("parser_class") is ReplyParser:
+        return redis
     settings: dict[str, Any] = {
         name: value
         for name, value in given.connection_kwargs.items()
