@@ -156,7 +156,7 @@ def test_a_consumer_that_was_given_a_router_takes_a_plain_handler_next(
     producer: RedisStreamProducer, consumer: NewConsumer
 ) -> None:
     producer.publish(Message("web", "1"), type="order.placed")
-    producer.publish(Message("web", "2"), type="order.placed")
+    producer.publish(Message("web", "2"), type="order.cancelled")
     handled: list[str] = []
     alice = consumer(batch=1)
     alice.read_new(Router({"order.placed": collect_into(handled)}))

@@ -304,7 +304,17 @@ def test_a_stream_that_vanishes_does_not_end_the_others(
     vanish: Callable[[Redis, str], object],
 ) -> None:
     handled: list[str] = []
-    with running(multi(block_ms=500), handler=collect_into(handled)):
+    calls = 0
+
+    def handle(delivery: Delivery) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            decline(delivery)
+        handled.append(delivery.message.content)
+
+    fill("a", 1)
+    with running(multi(block_ms=500), handler=handle):
         wait_until(
             lambda: any(
                 each["cmd"] == "xreadgroup" and "b" in each["flags"]
@@ -317,7 +327,8 @@ def test_a_stream_that_vanishes_does_not_end_the_others(
         wait_until(lambda: handled == ["a0", "a1"], "the other stream goes on")
         fill("b", 1)
         wait_until(lambda: "b0" in handled, "so does the one that was made again")
-    assert pending(own_lab, names) == [0, 0]
+    assert pending(own_lab, names) == [1, 0]
+    assert rows(own_lab.pending(names[0]), "deliveries") == [[1]]  # it used up none
 
 
 def test_it_recovers_from_an_outage_and_says_so_once(
