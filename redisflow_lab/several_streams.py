@@ -1,8 +1,8 @@
 """MultiStreamConsumer: reads several streams with one command, and takes turns fairly."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from threading import Event as ThreadEvent
 from time import monotonic
 from typing import Any
@@ -99,7 +99,7 @@ class MultiStreamConsumer:
         """
         created = False
         for each in self._consumers:
-            with _naming(each.stream):
+            with _Naming(each.stream):
                 created |= each.ensure_group()
         return created
 
@@ -165,7 +165,7 @@ class MultiStreamConsumer:
         refused: ResponseError | None = None
         for each in self._consumers:
             try:
-                with _naming(each.stream):
+                with _Naming(each.stream):
                     removed.append(each.leave())
             except ResponseError as error:
                 refused = error
@@ -243,7 +243,7 @@ class MultiStreamConsumer:
     ) -> int:
         begun = 0
         for each in self._consumers:
-            with _naming(each.stream):
+            with _Naming(each.stream):
                 begun += each.replay_pending(handler, after=after[each.stream], stop=stop)
         return begun
 
@@ -255,7 +255,7 @@ class MultiStreamConsumer:
     ) -> int:
         begun = 0
         for each in consumers:
-            with _naming(each.stream):
+            with _Naming(each.stream):
                 begun += each.take_over(handler, stop=stop)
         return begun
 
@@ -268,7 +268,7 @@ class MultiStreamConsumer:
                 each = waiting.popleft()
                 # The last one left has no other to alternate with.
                 batch = each._in_flight.begin_prefetched(1 if waiting else None)
-                with _naming(each.stream):
+                with _Naming(each.stream):
                     each._processor.process(batch, handler, stop)
                 if each._in_flight.holds_prefetched:
                     waiting.append(each)
@@ -293,18 +293,23 @@ class MultiStreamConsumer:
             each._forget_in_flight()
 
 
-@contextmanager
-def _naming(stream: str) -> Iterator[None]:
-    """Make a permanent error of the server name this stream: its text names none."""
-    try:
-        yield
-    except ResponseError as error:
-        if transient_reason(error) is not None:
-            raise
-        raise type(error)(
-            f"the stream {printable(stream)!r} cannot be consumed: {error}. Correct this, or "
-            "leave it out of the streams; until then the others are not consumed either"
-        ) from error
+class _Naming:
+    """Makes a permanent error of the server name this stream: the server's text names none."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, *__: object
+    ) -> None:
+        if isinstance(error, ResponseError) and transient_reason(error) is None:
+            raise type(error)(
+                f"the stream {printable(self._stream)!r} cannot be consumed: {error}. Correct "
+                "this, or leave it out of the streams; until then the others are not consumed "
+                "either"
+            ) from error
 
 
 def _check_streams(streams: Sequence[str]) -> tuple[str, ...]:
