@@ -37,11 +37,11 @@ class MultiStreamConsumer:
 
     Turns: a read takes up to `batch` new entries of each stream, and the handler is given one
     message of each stream in turn, beginning with another stream at each read. So before the
-    n-th message of a stream in a read, at most n messages of each other stream are handled;
-    and a message that is the next one of its stream waits for the rest of the current read at
-    most, however long the backlogs of the others are. Claimed messages come between two
-    reads, up to `batch` of each stream; a replay comes before the first read, one stream after
-    the other.
+    n-th message of a stream in a read, at most n messages of each other stream are handled.
+    So however long the backlogs of the others are, the next message of a stream waits for the
+    rest of the current read, and then for at most one message of each other stream. Claimed
+    messages come between two reads, up to `batch` of each stream; a replay comes before the
+    first read, one stream after the other.
 
     Within a stream, new messages are handled in order. Between streams there is no order.
 
@@ -234,9 +234,11 @@ class MultiStreamConsumer:
         )
 
     def _check(self, handler: Handler) -> None:
-        """Before any stream is used: each refuses a call from its own handler only."""
+        """Check all streams before any is used, and forget what a stopped step held."""
         for each in self._consumers:
             each._processor.check(handler)
+        for each in self._consumers:
+            each._in_flight.drop_prefetched()
 
     def _replay(
         self, after: Mapping[str, bytes], handler: Handler, stop: ThreadEvent | None

@@ -282,6 +282,19 @@ def test_a_shutdown_hands_over_the_entries_of_all_streams(
     assert lab.redis.xpending(names[0], "billing")["pending"] == 0
 
 
+def test_a_stopped_step_leaves_no_count_that_a_later_one_corrects(
+    lab: Lab, multi: NewMulti, fill: Fill, names: list[str]
+) -> None:
+    """What was not begun by the stopped read has failed in the replay after it."""
+    fill("a", 2), fill("b", 2)
+    alice, stop = multi(), StopEvent()
+    alice.read_new(lambda _: stop.set(), stop=stop)
+    alice.replay_pending(decline)
+    alice.leave()
+    counts = [rows(lab.pending(name), "deliveries") for name in names]
+    assert counts == [[[2]], [[2], [2]]]
+
+
 def test_an_interrupt_acknowledges_what_every_stream_has_completed(
     lab: Lab, multi: NewMulti, fill: Fill, names: list[str]
 ) -> None:
@@ -474,8 +487,9 @@ def test_a_random_name_is_the_same_on_each_stream(lab: Lab, names: list[str]) ->
 def test_a_call_from_its_own_handler_is_refused_before_any_stream_is_touched(
     lab: Lab, multi: NewMulti, fill: Fill, names: list[str]
 ) -> None:
-    fill("b", 1)
+    fill("a", 2), fill("b", 1)
     alice = multi()
+    handled: list[str] = []
     calls: list[Callable[[], object]] = [
         alice.leave,
         lambda: alice.read_new(decline),
@@ -483,12 +497,14 @@ def test_a_call_from_its_own_handler_is_refused_before_any_stream_is_touched(
         lambda: alice.replay_pending(decline),
     ]
 
-    def handle(_: Delivery) -> None:
+    def handle(delivery: Delivery) -> None:
         for call in calls:
             with pytest.raises(RuntimeError, match="from its own handler"):
                 call()
+        handled.append(delivery.message.content)
 
     alice.read_new(handle)
+    assert handled == ["a0", "b0", "a1"]
     assert list(lab.consumers(names[0])["consumer"]) == ["alice"]
     assert pending(lab, names) == [0, 0]
 

@@ -87,6 +87,10 @@ class InFlight:
         if entries:
             self._lease_from(since)
 
+    def drop_prefetched(self) -> None:
+        """Forget what was prefetched and has not begun. It is still pending."""
+        self._prefetched = []
+
     @property
     def holds_prefetched(self) -> bool:
         """Whether something was prefetched and has not begun."""
