@@ -6,6 +6,8 @@ The helper, which a service imports, needs only redis, hiredis and protobuf:
 - `codec`         a message type of your own instead of `Message`
 - `producer`      writes messages to a stream
 - `consumer`      reads them in a consumer group, and acknowledges after success
+- `several_streams`  does so for several streams at once, in turn
+- `router`        one handler for each type of message
 - `dead_letters`  messages that were dead-lettered, why, and how to redrive them
 - `idempotency`   idempotent effects in Redis, deduplicated by key
 - `inspection`    the exact state of a stream at one moment: lag, pending entries, owners
@@ -29,6 +31,8 @@ from redisflow_lab.idempotency import handle_once
 from redisflow_lab.interfaces import Consumer, Delivery, Handler, Producer, TransientError
 from redisflow_lab.message import Message, MessageDecodeError
 from redisflow_lab.producer import NotReplicatedError, RedisStreamProducer
+from redisflow_lab.router import Route, Router, UnknownTypeError
+from redisflow_lab.several_streams import MultiStreamConsumer
 from redisflow_lab.signals import stop_on_signals
 
 __version__ = "0.1.0"
@@ -44,11 +48,15 @@ __all__ = [
     "Kind",
     "Message",
     "MessageDecodeError",
+    "MultiStreamConsumer",
     "NotReplicatedError",
     "Producer",
     "RedisStreamConsumer",
     "RedisStreamProducer",
+    "Route",
+    "Router",
     "TransientError",
+    "UnknownTypeError",
     "handle_once",
     "protobuf_codec",
     "stop_on_signals",

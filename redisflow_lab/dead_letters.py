@@ -65,6 +65,8 @@ class Reason(StrEnum):
     """It reached the delivery limit and was never finished: it may kill its processes."""
     UNDECODABLE = "undecodable"
     """It has no field `data`, or the bytes in it are not a StreamMessage."""
+    UNKNOWN_TYPE = "unknown-type"
+    """The `Router` of the consumer has no handler for its field `type`."""
     TRIMMED = "trimmed"
     """It was trimmed or deleted from the stream while it was pending."""
 

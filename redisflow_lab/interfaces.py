@@ -34,6 +34,7 @@ class Delivery(Generic[T]):
                 raise
     fields:     the fields of the entry besides `data`, names and values as bytes. If a name
                 occurs twice, the last value
+    stream:     the stream that the entry was read from
     """
 
     entry_id: str
@@ -41,6 +42,7 @@ class Delivery(Generic[T]):
     deliveries: int
     heartbeat: Callable[[], bool]
     fields: Mapping[bytes, bytes] = field(default_factory=lambda: NO_FIELDS)
+    stream: str = ""
 
 
 Handler = Callable[[Delivery[Any]], object]
@@ -86,6 +88,8 @@ class Consumer(Protocol):
 if TYPE_CHECKING:  # mypy checks here that the classes conform
     from redisflow_lab.consumer import RedisStreamConsumer
     from redisflow_lab.producer import RedisStreamProducer
+    from redisflow_lab.several_streams import MultiStreamConsumer
 
     _producer: type[Producer] = RedisStreamProducer
     _consumer: type[Consumer] = RedisStreamConsumer
+    _multi: type[Consumer] = MultiStreamConsumer

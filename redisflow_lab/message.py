@@ -13,6 +13,10 @@ from redisflow_lab.pb.redisflow.v1.stream_message import StreamMessage
 FIELD = b"data"
 """The field of a stream entry that carries a message, as a serialized StreamMessage."""
 
+TYPE = b"type"
+"""The optional field that names the type of the message, as UTF-8 text, such as "order.placed".
+Entries without it are of the one type that each reader of the stream expects."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z, where both datetime and Timestamp begin
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, where both end

@@ -29,7 +29,7 @@ from redisflow_lab._internal.trimmer import Trimmer
 from redisflow_lab._internal.wire import Command, CommandPipe, round_trip
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, encoder_of
 from redisflow_lab.events import Published, PublishHook
-from redisflow_lab.message import FIELD, Message
+from redisflow_lab.message import FIELD, TYPE, Message
 from redisflow_lab.retention import Retention
 
 log = GuardedLog(__name__)
@@ -134,13 +134,13 @@ class RedisStreamProducer:
         self._encode = encoder_of(codec)
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
-        self._xadd = ("XADD", self.stream, *trim, "*", FIELD)
 
     def publish(
         self,
         message: Any,
         *,
         key: str | None = None,
+        type: str | None = None,  # noqa: A002  # the name of the field
         fields: Mapping[str | bytes, str | bytes] = MappingProxyType({}),
         retry_for_s: float = 5.0,
         wait_replicas: int = 0,
@@ -155,6 +155,8 @@ class RedisStreamProducer:
                      nothing, and returns the id of the first entry. Each key takes about 120
                      bytes of the server's memory. A server that may evict keys
                      (`maxmemory-policy` other than `noeviction`) may forget it earlier
+        type:        the type of the message, such as "order.placed", by which a `Router` finds
+                     its handler (default: None, the entry has no type)
         fields:      other fields of the entry, such as a trace id. A consumer finds them in
                      `Delivery.fields`
         retry_for_s: with a key, transient errors are retried with exponential backoff. The
@@ -169,10 +171,12 @@ class RedisStreamProducer:
         Raises NotReplicatedError if fewer replicas have confirmed in time. The entry is in the
         stream then, and consumers may have handled it: WAIT takes nothing back.
         """
-        values = [self._encode(message), *_flat(fields)]
+        own = _own_fields(type)
+        values = [*own, self._encode(message), *_flat(fields, own)]
         wait = _wait_command(wait_replicas, wait_ms) if wait_replicas else None
         if key is None:
-            replies = self._attempt(lambda: self._write((*self._xadd, *values), wait))
+            xadd = ("XADD", self.stream, *self._trim, "*")
+            replies = self._attempt(lambda: self._write((*xadd, *values), wait))
         else:
             key = check_name("key", key)
             producer = message.producer if isinstance(message, Message) else ""
@@ -187,10 +191,17 @@ class RedisStreamProducer:
             self._trimmer.trim_if_due()
         return entry_id
 
-    def publish_many(self, messages: Iterable[Any], *, batch_size: int = 500) -> list[str]:
+    def publish_many(
+        self,
+        messages: Iterable[Any],
+        *,
+        type: str | None = None,  # noqa: A002  # the name of the field
+        batch_size: int = 500,
+    ) -> list[str]:
         """Write messages in order, in pipelined batches, and return their entry ids in order.
 
         messages:   any iterable, such as a generator; it is consumed as the batches are written
+        type:       the type of all these messages, as for `publish`
         batch_size: messages to send in one packet (default: 500)
 
         One batch is in flight while the next is packed, so at most two batches are in memory,
@@ -208,6 +219,7 @@ class RedisStreamProducer:
           those of an interrupted call (KeyboardInterrupt). All batches before them are written.
         """
         check_positive("batch_size", batch_size)
+        xadd = ("XADD", self.stream, *self._trim, "*", *_own_fields(type))
         source = iter(messages)
         entry_ids: list[str] = []
         sent: deque[_Sent] = deque()
@@ -223,7 +235,7 @@ class RedisStreamProducer:
                         entry_ids += self._receive_ids(pipe, sent, leave=0)
                         return entry_ids
                     sent.append(_Sent(len(batch), monotonic()))
-                    pipe.send_each(self._xadd, batch)
+                    pipe.send_each(xadd, batch)
                     entry_ids += self._receive_ids(pipe, sent, leave=1)
         except RedisError as error:
             for unanswered in sent:
@@ -295,7 +307,7 @@ class RedisStreamProducer:
             with telling_refusals():
                 add = script_command(
                     _ADD_ONCE, [self.stream, mark],
-                    REMEMBER_S, *self._trim, "*", FIELD, *values,
+                    REMEMBER_S, *self._trim, "*", *values,
                 )  # fmt: skip
                 return self._write(add, wait)
         except ScriptRefusedError as error:
@@ -315,10 +327,26 @@ def _wait_command(replicas: int, ms: int) -> Command:
     return ("WAIT", check_positive("wait_replicas", replicas), ms)
 
 
-def _flat(fields: Mapping[str | bytes, str | bytes]) -> list[str | bytes]:
-    """Names and values in turn. Raises ValueError for the field name of the message itself."""
+def _own_fields(type_name: str | None) -> tuple[str | bytes, ...]:
+    """The fields that the producer writes, up to the value of `data`.
+
+    Always in this order: a server stores the names once for entries that have the same ones.
+    """
+    if type_name is None:
+        return (FIELD,)
+    return (TYPE, check_name("type", type_name), FIELD)
+
+
+def _flat(
+    fields: Mapping[str | bytes, str | bytes], own: tuple[str | bytes, ...]
+) -> list[str | bytes]:
+    """Names and values in turn. Raises ValueError for a name that the producer writes."""
     if FIELD in fields or FIELD.decode() in fields:
         raise ValueError(
             f"the field {FIELD.decode()!r} carries the message; name yours otherwise"
+        )
+    if TYPE in own and (TYPE in fields or TYPE.decode() in fields):
+        raise ValueError(
+            f"the field {TYPE.decode()!r} is given twice, as type and in fields: give it once"
         )
     return [part for pair in fields.items() for part in pair]

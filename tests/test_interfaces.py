@@ -10,6 +10,7 @@ import pytest
 from redisflow_lab import (
     Consumer,
     Message,
+    MultiStreamConsumer,
     Producer,
     RedisStreamConsumer,
     RedisStreamProducer,
@@ -30,6 +31,7 @@ def test_whoever_is_given_a_producer_may_publish_with_a_key(lab: Lab, stream: st
         (Producer.publish, RedisStreamProducer.publish),
         (Producer.publish_many, RedisStreamProducer.publish_many),
         (Consumer.run, RedisStreamConsumer.run),
+        (Consumer.run, MultiStreamConsumer.run),
     ],
 )
 def test_a_class_takes_each_argument_of_its_protocol(promised: object, offered: object) -> None:

@@ -26,7 +26,8 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
 
     It has its own connections. If `redis` asks Sentinel for its server, so does the new client.
     If `redis` is the client of a cluster, the new client talks to the node that owns the slot
-    of `stream`, and serves only keys of that slot.
+    of `stream`, and serves only keys of that slot. A client that was made here is returned as
+    it is, so that several consumers share it.
 
     However `redis` was configured, the new client
 
@@ -41,6 +42,8 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     Raises TypeError if `redis` is not a synchronous client.
     """
     given = _a_pool_of(check_client(redis))
+    if isinstance(redis, Redis) and given.connection_kwargs.get("parser_class") is ReplyParser:
+        return redis
     settings: dict[str, Any] = {
         name: value
         for name, value in given.connection_kwargs.items()

@@ -326,7 +326,12 @@ def _retry_count(counts: Mapping[bytes, int], entry_id: bytes) -> tuple[str | in
 
 def delivered_by(reply: Any) -> list[Entry]:
     """The entries in a reply of XREADGROUP with `>`: each is delivered for the first time."""
-    return [Entry(entry_id, fields, 1) for entry_id, fields in reply[0][1]] if reply else []
+    return entries_of(reply[0][1]) if reply else []
+
+
+def entries_of(rows: Any) -> list[Entry]:
+    """The entries of one stream in such a reply."""
+    return [Entry(entry_id, fields, 1) for entry_id, fields in rows]
 
 
 def id_before(entry_id: bytes) -> bytes:

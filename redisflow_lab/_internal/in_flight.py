@@ -81,9 +81,28 @@ class InFlight:
         """Add the entries that were prefetched."""
         self._prefetched, self._is_expecting = entries, False
 
-    def begin_prefetched(self) -> list[Entry]:
-        """Make what was prefetched the current batch, and return it."""
-        batch, self._prefetched = self._prefetched, []
+    def hold(self, entries: list[Entry], since: float) -> None:
+        """Add entries as if prefetched, to begin them in turn; `since` is as for `queue`."""
+        self._prefetched, self._prefetched_at = entries, since
+        if entries:
+            self._lease_from(since)
+
+    def drop_prefetched(self) -> None:
+        """Forget what was prefetched and has not begun. It is still pending."""
+        self._prefetched = []
+
+    @property
+    def holds_prefetched(self) -> bool:
+        """Whether something was prefetched and has not begun."""
+        return bool(self._prefetched)
+
+    def begin_prefetched(self, most: int | None = None) -> list[Entry]:
+        """Make what was prefetched, or the first of it, the current batch, and return it.
+
+        most: how many entries, at most (default: None, all)
+        """
+        prefetched = self._prefetched
+        batch, self._prefetched = prefetched[:most], [] if most is None else prefetched[most:]
         self._current_at = self._prefetched_at
         self._make_current(batch)
         return batch

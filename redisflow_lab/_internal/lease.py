@@ -1,6 +1,7 @@
 """Renews the lease, so that no other consumer claims what this one is working on."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -25,14 +26,26 @@ class Lease:
     ) -> None:
         self._group, self._acks = group, acks
         self._prefetch, self._in_flight, self._outbox = prefetch, in_flight, outbox
+        self._together: Sequence[Lease] = [self]
         self.broken: RedisError | None = None
         """The error of a heartbeat on the consumer's connection, until it is raised."""
+
+    def renew_with(self, leases: Sequence["Lease"]) -> None:
+        """Renew all these whenever this one is renewed; this one is among them.
+
+        What a consumer has delivered of other streams waits while this one's entry is handled.
+        """
+        self._together = leases
 
     def renew(self) -> None:
         """Renew the lease, and find out what other consumers have claimed meanwhile.
 
         Completed entries are acknowledged first, so that no other consumer redelivers them.
         """
+        for lease in self._together:
+            lease._renew()
+
+    def _renew(self) -> None:
         self._acks.flush()
         self._prefetch.collect()
         now = time.monotonic()

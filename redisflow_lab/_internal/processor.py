@@ -30,6 +30,7 @@ from redisflow_lab._internal.user_code import (
 from redisflow_lab.dead_letters import DeadLetter, Reason
 from redisflow_lab.interfaces import Delivery, Handler, TransientError
 from redisflow_lab.message import MessageDecodeError
+from redisflow_lab.router import Router, UnknownTypeError
 
 log = GuardedLog("redisflow_lab.consumer")
 
@@ -66,12 +67,14 @@ class Processor:
         decode: Callable[[bytes], Any],
     ) -> None:
         self._group, self._in_flight, self._lease = group, in_flight, lease
+        self._stream = group.stream
         self._acks, self._outbox, self._emitter = acks, outbox, emitter
         self._laps = emitter.laps
         self._heartbeat = lease.heartbeat
         self._pauses = Backoff(log, emitter.who)
         self._is_busy = False
         self._checked: object = _NONE_YET
+        self._router: Router | None = None  # the handler, if it is one
         self._process_id = os.getpid()
         self._ack_every = ack_every
         self._max_deliveries = max_deliveries
@@ -94,6 +97,7 @@ class Processor:
         if handler is not self._checked:
             check_handler(handler)
             self._checked = handler
+            self._router = handler if isinstance(handler, Router) else None
 
     def check_is_idle(self) -> None:
         """Raise RuntimeError if the consumer is handling a batch, as in its own handler."""
@@ -198,6 +202,9 @@ class Processor:
             except _NoMessageError as error:
                 self.dead_letter(entry, error.reason, str(error))
                 return True
+            except UnknownTypeError as error:
+                self.dead_letter(entry, Reason.UNKNOWN_TYPE, str(error))
+                return True
             except BaseException as error:
                 if not _is_transient(error):
                     self._fail(entry, error)
@@ -230,12 +237,16 @@ class Processor:
     def _delivery(self, entry: Entry) -> Delivery[Any]:
         """The delivery to give to the handler.
 
-        Raises _NoMessageError if the entry has no message, and TransientError of `decode`.
+        Raises _NoMessageError if the entry has no message, UnknownTypeError of the router,
+        and TransientError of `decode`.
         """
         try:
             data, others = entry.data()
-            message = self._decode(data)
-        except ENDS_THE_PROCESS:
+            if self._router is None:
+                message = self._decode(data)
+            else:
+                message = self._router.decoder_of(others, self._decode)(data)
+        except (*ENDS_THE_PROCESS, UnknownTypeError):
             raise
         except BaseException as error:  # the codec may be the user's
             if _is_transient(error):
@@ -244,7 +255,9 @@ class Processor:
             text = printable(str(error), 1_000) if known else described(error)
             reason = Reason.UNDECODABLE if entry.fields else Reason.TRIMMED
             raise _NoMessageError(reason, text) from error
-        return Delivery(entry.id.decode(), message, entry.deliveries, self._heartbeat, others)
+        return Delivery(
+            entry.id.decode(), message, entry.deliveries, self._heartbeat, others, self._stream
+        )
 
     def _fail(self, entry: Entry, error: BaseException) -> None:
         """Leave an entry pending whose handler failed; dead-letter it at the delivery limit."""

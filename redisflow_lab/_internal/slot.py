@@ -24,20 +24,20 @@ MOST_REDIRECTIONS = 5
 Address = tuple[str, int]
 
 
-def check_one_slot(redis: Redis | RedisCluster, stream: str, other: str) -> None:
-    """Raise ValueError if `other` is on another shard of the cluster than its stream may be.
+def check_one_slot(redis: Redis | RedisCluster, *keys: str) -> None:
+    """Raise ValueError unless a cluster keeps all these keys in one slot.
 
-    One command or script must reach both keys, and it reaches one slot only:
+    One command or script must reach them all, and it reaches one slot only:
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
     if not isinstance(redis, RedisCluster):
         return
-    slots = [key_slot(key.encode()) for key in (stream, other)]
-    if slots[0] != slots[1]:
+    slots = {key: key_slot(key.encode()) for key in keys}
+    if len({*slots.values()}) > 1:
+        where = " and ".join(f"{printable(key)!r} is in {slot}" for key, slot in slots.items())
         raise ValueError(
-            f"{stream!r} is in slot {slots[0]} of the cluster and {other!r} in slot "
-            f"{slots[1]}, but they must change together. Give them one hash tag, such as "
-            f"'{{orders}}' and '{{orders}}:dead'"
+            f"these keys must be in one slot of the cluster, but {where}. Give them one hash "
+            f"tag, as in '{{orders}}' and '{{orders}}:dead'"
         )
 
 
