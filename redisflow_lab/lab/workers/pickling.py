@@ -8,7 +8,8 @@ from typing import Any
 
 import cloudpickle
 from google.protobuf.message import Message as ProtobufMessage
-from redis import ConnectionPool, Redis
+from redis import ConnectionPool, Redis, RedisCluster
+from redis.cluster import ClusterNode
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from redisflow_lab.lab.schema.compiling import take_apart
@@ -40,14 +41,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """
 
     def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, RedisCluster):
+            nodes = value.nodes_manager
+            return _reconnect_to_cluster, (
+                [(node.host, node.port) for node in value.get_nodes()],
+                nodes.address_remap,
+                _plain(nodes.connection_kwargs),
+            )
         if isinstance(value, Redis):
             pool = value.connection_pool
-            plain = (str, int, float, bool, NoneType)
-            settings = {
-                name: setting
-                for name, setting in pool.connection_kwargs.items()
-                if isinstance(setting, plain) and not name.startswith("orig_")
-            }
+            settings = _plain(pool.connection_kwargs)
             if isinstance(pool, SentinelConnectionPool):
                 return _reconnect_by_sentinel, (
                     pool.service_name, pool.sentinel_manager, pool.is_master, settings,
@@ -67,6 +70,16 @@ def _is_importable(value: type) -> bool:
     return getattr(module, value.__name__, None) is value
 
 
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a connection that can be copied."""
+    plain = (str, int, float, bool, NoneType)
+    return {
+        name: setting
+        for name, setting in settings.items()
+        if isinstance(setting, plain) and not name.startswith("orig_")
+    }
+
+
 def _reconnect(connection_class: type, settings: dict[str, Any]) -> Redis:
     return Redis.from_pool(ConnectionPool(connection_class=connection_class, **settings))
 
@@ -76,4 +89,15 @@ def _reconnect_by_sentinel(
 ) -> Redis:
     return Redis.from_pool(
         SentinelConnectionPool(service, sentinels, is_master=is_master, **settings)
+    )
+
+
+def _reconnect_to_cluster(
+    nodes: list[tuple[str, int]], address_remap: Any, settings: dict[str, Any]
+) -> RedisCluster:
+    return RedisCluster(
+        startup_nodes=[ClusterNode(*node) for node in nodes],
+        address_remap=address_remap,
+        require_full_coverage=False,
+        **settings,
     )
