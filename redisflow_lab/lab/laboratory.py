@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 from redis import Redis
@@ -20,6 +21,7 @@ from redisflow_lab.lab.recording.recorders import Recorders
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.recording.telling import tell_of
 from redisflow_lab.lab.server import Server, ServerError, open_server
+from redisflow_lab.lab.server.layout import Layout
 from redisflow_lab.lab.views.drawing import draw_stream
 from redisflow_lab.lab.views.live_view import LiveView
 from redisflow_lab.lab.views.measures import measure
@@ -40,6 +42,10 @@ from redisflow_lab.lab.workers.pickling import pack_call
 from redisflow_lab.lab.workers.process import Process, name_of
 from redisflow_lab.lab.workers.starters import new_starter
 from redisflow_lab.lab.workers.worker import Worker, events_table
+
+if TYPE_CHECKING:  # most labs have one server, and do not import this
+    from redisflow_lab.lab.server.nodes import Nodes
+    from redisflow_lab.lab.server.topology import Topology
 
 _HOW_TO_GET_IT = (
     "Stop JupyterLab, and start it on Redis 8.10: REDISFLOW_SERVER=docker make lab. Without "
@@ -65,11 +71,15 @@ class Lab:
     data_dir:   folder for the server's data, which is kept, and which other users may not enter
                 (mode 0700). None (default) uses a private
                 folder, which is removed on `close`
+    replicas:   how many replicas each primary has; with any, the lab has several servers
+    sentinels:  how many Sentinels put a replica in the place of a primary that is down
+    cluster:    how many primaries a Redis Cluster has; 0 (default) is no cluster
 
-    The last three configure a server that the lab starts; with a server that REDISFLOW_URL
-    names they raise ServerError.
+    `appendonly`, `port` and `data_dir` configure a server that the lab starts; with a server
+    that REDISFLOW_URL names they raise ServerError. Several servers are always the lab's own.
 
-    `redis` is a client of the server, `server` the server to `kill` and `start`.
+    `redis` is a client of the server, `server` the server to `kill` and `start`. With several
+    servers, `redis` is a client of the primary or of the cluster, and `nodes` has the servers.
 
     Prints one line that says which server it uses. Everything that it starts ends with
     `close` or with the kernel, even if the kernel is killed. Raises ServerError if no server
@@ -84,9 +94,13 @@ class Lab:
         appendonly: bool = True,
         port: int | None = None,
         data_dir: str | Path | None = None,
+        replicas: int = 0,
+        sentinels: int = 0,
+        cluster: int = 0,
     ) -> None:
         if isinstance(needs, str):  # a str is a sequence too, of one-letter names
             raise TypeError(f"needs must be a list of names, not {needs!r}: write [{needs!r}]")
+        layout = Layout(replicas, sentinels, cluster)
         try:
             self._folder = PrivateFolder()
         except OSError as error:
@@ -107,13 +121,16 @@ class Lab:
                 appendonly=appendonly,
                 port=port,
                 data_dir=None if data_dir is None else Path(data_dir).expanduser(),
+                layout=layout,
             )
         except BaseException:
             self._interrupts.close()
             self._folder.remove()
             raise
-        self.redis: Redis = tell_of(self.server.connect(), self._recorders.commanded)
-        if missing := unsupported(self.redis, needs):
+        self.redis: Redis = self.server.connect()
+        if not layout.cluster:
+            self.redis = tell_of(self.redis, self._recorders.commanded)
+        if missing := unsupported(self._client_of_one_server(), needs):
             self.close()
             raise MissingCapabilityError(
                 f"This chapter needs Redis 8.10: {self.server.label} does not support "
@@ -131,6 +148,40 @@ class Lab:
         It contains the password, and nothing else shows it: do not store it in a notebook.
         """
         return self.server.url
+
+    @property
+    def nodes(self) -> "Nodes":
+        """The servers of a lab that has several, by name: node-1, ... and sentinel-1, ...
+
+        Each can be killed and started, paused and resumed, and connected to; see `node.Node`.
+        Raises ServerError if the lab has one server.
+        """
+        return self._several().nodes
+
+    def partition(self, name: str) -> None:
+        """Cut a node off from all other nodes and Sentinels, in both directions.
+
+        Clients still reach it. More nodes can be cut off, each from all others, until `heal`.
+        """
+        self._several().partition(name)
+
+    def heal(self) -> None:
+        """Let all nodes reach each other again."""
+        self._several().heal()
+
+    def _several(self) -> "Topology":
+        """The servers. Raises ServerError if there is one."""
+        if not hasattr(self.server, "nodes"):
+            raise ServerError(
+                "this lab has one server. Lab(replicas=1, sentinels=3) or "
+                "Lab(cluster=3, replicas=1) starts several"
+            )
+        return cast("Topology", self.server)
+
+    def _client_of_one_server(self) -> Redis:
+        if not hasattr(self.server, "nodes"):
+            return self.redis
+        return next(iter(self.nodes.values())).connect()
 
     def key(self, name: str) -> str:
         """The key to use for `name`: with the lab's prefix on a shared server, else `name`.

@@ -19,15 +19,16 @@ from redisflow_lab.lab.lifeline import close_in_forks
 # of file means that this process is gone, for whatever reason: the guard kills the program
 # with its forks, itself included, which works on a stopped program, too.
 _GUARDED = """
-exec 3<&0 </dev/null
+exec {fd}<&0 </dev/null
 (
   trap '' INT TERM HUP
-  if read -r _ <&3; then exit; fi
+  if read -r _ <&{fd}; then exit; fi
   kill -KILL -$$
 ) >/dev/null 2>&1 &
-exec 3<&-
+exec {fd}<&-
 exec "$@"
 """
+_FDS = range(3, 10)  # that every shell can name
 
 # The same for a folder. A program that still writes there can make the first rm fail.
 _GUARDED_FOLDER = """
@@ -51,7 +52,7 @@ class Child:
     command:  the program and its arguments
     cwd:      its working directory
     log:      a file to which its output and errors are appended
-    pass_fds: file descriptors that it inherits
+    pass_fds: file descriptors that it inherits, at most six
     umask:    permissions that its new files do not get; -1 for those of this process
 
     It runs in a session of its own: Ctrl-C, or interrupting a cell, does not reach it. Works
@@ -67,9 +68,10 @@ class Child:
         pass_fds: Sequence[int] = (),
         umask: int = -1,
     ) -> None:
+        script = _GUARDED.format(fd=next(fd for fd in _FDS if fd not in pass_fds))
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARDED, "sh", *map(str, command)],
+                ["/bin/sh", "-c", script, "sh", *map(str, command)],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=output,

@@ -11,6 +11,7 @@ from redisflow_lab.lab.server.interface import (
     UnavailableServerError,
     UnsupportedServerError,
 )
+from redisflow_lab.lab.server.layout import ONE_SERVER, Layout
 from redisflow_lab.lab.server.own import OwnServer
 from redisflow_lab.lab.server.shared import SharedServer
 
@@ -35,6 +36,7 @@ def open_server(
     appendonly: bool = True,
     port: int | None = None,
     data_dir: Path | None = None,
+    layout: Layout = ONE_SERVER,
 ) -> Server:
     """Open the server that is wanted, or the first one that is available.
 
@@ -44,12 +46,19 @@ def open_server(
     folder:   where a server process keeps its data if `data_dir` is None
     data_dir: where it keeps its data instead, and leaves it
     appendonly, port: see `OwnServer`
+    layout:   which servers, if it is several: `lab.nodes` then names them. REDISFLOW_URL is not
+              read for them, because they are the lab's own
 
     Raises ServerError, which lists what was tried and how to get each kind of server.
     """
     url = os.environ.get("REDISFLOW_URL")
     forced = os.environ.get("REDISFLOW_SERVER")
-    if wanted is None and not forced and url:
+    if layout.has_several and (port is not None or data_dir is not None):
+        raise ServerError(
+            "port and data_dir configure one server, and this lab has several. Leave them out; "
+            "lab.nodes['node-1'].port tells the port of each"
+        )
+    if wanted is None and not forced and url and not layout.has_several:
         if not appendonly or port is not None or data_dir is not None:
             raise ServerError(
                 "appendonly, port and data_dir configure a server that the lab starts, but "
@@ -71,7 +80,19 @@ def open_server(
             f"'docker:redis:7.0'. Write {origin!r} alone"
         )
 
+    origins: tuple[str, ...] = OWN if origin == "own" else (origin,)
+    if layout.has_several:
+        if origin == "docker":
+            raise ServerError(
+                f"a lab of several servers does not use Docker, which {asked!r} names: write "
+                "'bundled' or 'path' instead"
+            )
+        origins = tuple(each for each in origins if each != "docker")
+
     def open_from(origin: str, note: str) -> Server:
+        if layout.has_several:
+            binary = find_on_path() if origin == "path" else find_bundled()
+            return _open_several(binary, origin + note, folder, layout, appendonly=appendonly)
         if origin != "docker":
             binary = find_on_path() if origin == "path" else find_bundled()
             return OwnServer(
@@ -87,7 +108,20 @@ def open_server(
 
         return DockerServer(image or IMAGE, appendonly=appendonly, port=port)
 
-    return _open_first(OWN if origin == "own" else (origin,), open_from)
+    return _open_first(origins, open_from)
+
+
+def _open_several(
+    binary: Path, origin: str, folder: Path, layout: Layout, *, appendonly: bool
+) -> Server:
+    # Imported only here: most labs have one server.
+    if layout.cluster:
+        from redisflow_lab.lab.server.cluster import Cluster
+
+        return Cluster(binary, origin, folder, layout, appendonly=appendonly)
+    from redisflow_lab.lab.server.replication import Replication
+
+    return Replication(binary, origin, folder, layout, appendonly=appendonly)
 
 
 def _open_first(origins: tuple[str, ...], open_from: Callable[[str, str], Server]) -> Server:

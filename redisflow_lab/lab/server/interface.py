@@ -24,6 +24,12 @@ class UnsupportedServerError(UnavailableServerError):
     """
 
 
+class NoSuchNodeError(ServerError, KeyError):
+    """The lab has no server of this name. The text lists those that it has."""
+
+    __str__ = Exception.__str__  # a KeyError would show its text in quotes
+
+
 class Server(Protocol):
     """A running Redis or Valkey.
 

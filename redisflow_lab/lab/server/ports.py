@@ -1,6 +1,7 @@
 """Ports on the loopback interface of this machine."""
 
 import socket
+from contextlib import ExitStack
 
 from redisflow_lab.lab.lifeline import close_in_forks
 from redisflow_lab.lab.server.interface import ServerError
@@ -17,6 +18,16 @@ def pick_port(port: int | None) -> int:
                 f"port {port!r} cannot be used: {error}. Leave out port= to get a free one"
             ) from None
         return int(probe.getsockname()[1])
+
+
+def pick_ports(count: int) -> list[int]:
+    """So many free ports, each another one."""
+    with ExitStack() as until_all_are_picked:
+        listeners = [
+            until_all_are_picked.enter_context(socket.create_server(("127.0.0.1", 0)))
+            for _ in range(count)
+        ]
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def hold_port(port: int) -> socket.socket:

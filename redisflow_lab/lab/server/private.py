@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 from redis import Redis
@@ -23,6 +24,13 @@ def render_config(port: int, password: str, folder: str, *, appendonly: bool, bi
         f"bind {bind}\nport {port}\nrequirepass {password}\nhz 100\n"
         f'dir "{quoted}"\nappendonly {"yes" if appendonly else "no"}\n'
     )
+
+
+def write_config(path: Path, text: str) -> None:
+    """Write a configuration, which holds a password, for this user only."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)  # it may exist
+    path.write_text(text)
 
 
 def local_url(port: int, password: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import cloudpickle
 from google.protobuf.message import Message as ProtobufMessage
 from redis import ConnectionPool, Redis
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from redisflow_lab.lab.schema.compiling import take_apart
 
@@ -47,6 +48,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 for name, setting in pool.connection_kwargs.items()
                 if isinstance(setting, plain) and not name.startswith("orig_")
             }
+            if isinstance(pool, SentinelConnectionPool):
+                return _reconnect_by_sentinel, (
+                    pool.service_name, pool.sentinel_manager, pool.is_master, settings,
+                )  # fmt: skip
             return _reconnect, (pool.connection_class, settings)
         if (
             isinstance(value, type)
@@ -64,3 +69,11 @@ def _is_importable(value: type) -> bool:
 
 def _reconnect(connection_class: type, settings: dict[str, Any]) -> Redis:
     return Redis.from_pool(ConnectionPool(connection_class=connection_class, **settings))
+
+
+def _reconnect_by_sentinel(
+    service: str, sentinels: Sentinel, is_master: bool, settings: dict[str, Any]
+) -> Redis:
+    return Redis.from_pool(
+        SentinelConnectionPool(service, sentinels, is_master=is_master, **settings)
+    )
