@@ -3,13 +3,23 @@
 import re
 from collections.abc import Callable
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.client import Pipeline
-from redis.exceptions import NoPermissionError, RedisError, ResponseError, WatchError
+from redis.crc import key_slot
+from redis.exceptions import (
+    ClusterCrossSlotError,
+    MovedError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    WatchError,
+)
 
 from redisflow_lab._internal.backoff import transient_reason
 from redisflow_lab._internal.checks import check_client, check_name, check_positive, name_part
+from redisflow_lab._internal.connection import slot_client
 from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.slot import following
 from redisflow_lab._internal.user_code import check_finished
 from redisflow_lab.interfaces import Delivery, Handler, TransientError
 
@@ -19,7 +29,7 @@ Effect = Callable[[Pipeline, Delivery], object]
 
 def handle_once(
     effect: Effect,
-    redis: Redis,
+    redis: Redis | RedisCluster,
     scope: str,
     *,
     key: Callable[[Delivery], str] = lambda delivery: delivery.entry_id,
@@ -32,13 +42,14 @@ def handle_once(
     them writes, and the other finds the deduplication key.
 
     effect:     called with a pipeline and the delivery; queues the commands of the effect
-    redis:      a client of the server that holds the effect. It may be another server than
-                that of the stream
+    redis:      a client of the server, or the cluster, that holds the effect. It may be
+                another one than that of the stream
     scope:      prefix of the deduplication key, which is `<scope>:<key>`; usually
                 "<stream>:done:<group>"
     key:        returns the key of a delivery. The entry id (default) deduplicates
                 redeliveries, but not a message that was published twice. A colon in it is
-                written as %3A
+                written as %3A. The partitions of a stream may have entries with the same id:
+                return a key that is the message's own there
     remember_s: when the deduplication key expires, in seconds (default: a week). A message
                 that is delivered later than that, for example a dead letter that is redriven,
                 has its effect again
@@ -62,17 +73,30 @@ def handle_once(
     that deletion leaves the key, and the failed command is not executed again.
     https://redis.io/docs/latest/develop/using-commands/transactions/
 
-    On a Redis Cluster the deduplication key and all keys of the effect must be in one slot.
+    In a Redis Cluster the deduplication key and all keys of the effect must be in one slot. So
+    give the scope the hash tag of these keys, such as "{stock}:done:billing"; without one,
+    ValueError is raised.
     """
     if not callable(effect):
         raise TypeError(f"effect must be callable, not {type(effect).__name__}: {effect!r}")
     check_client(redis)
     scope = check_name("scope", scope)
+    if isinstance(redis, RedisCluster):
+        _check_hash_tag(scope)
+    client = slot_client(redis, scope)
     check_positive("remember_s", remember_s)
 
     def handle(delivery: Delivery) -> None:
         try:
-            apply_once(delivery)
+            following(client, lambda: apply_once(delivery))
+        except (ClusterCrossSlotError, MovedError) as error:
+            if client is redis:
+                raise
+            raise ResponseError(
+                f"the effect and its deduplication key are in different slots of the cluster: "
+                f"{error}. Give the scope {scope!r} and all keys of the effect one hash tag, "
+                "such as {stock}"
+            ) from None
         except RedisError as error:
             reason = transient_reason(error)
             if reason is None:
@@ -81,7 +105,7 @@ def handle_once(
 
     def apply_once(delivery: Delivery) -> None:
         mark = f"{scope}:{name_part(check_name('key', key(delivery)))}"
-        with redis.pipeline() as pipeline:
+        with client.pipeline() as pipeline:
             while True:
                 pipeline.watch(mark)
                 try:
@@ -106,10 +130,20 @@ def handle_once(
                     raise _explained(error) from None
         refused = [reply for reply in replies if isinstance(reply, ResponseError)]
         if refused:
-            redis.delete(mark)  # we wrote it, but the effect is incomplete
+            client.delete(mark)  # we wrote it, but the effect is incomplete
             raise refused[0]
 
     return handle
+
+
+def _check_hash_tag(scope: str) -> None:
+    """Raise ValueError if deduplication keys with this scope are in many slots of a cluster."""
+    if key_slot(f"{scope}:a".encode()) != key_slot(f"{scope}:b".encode()):
+        raise ValueError(
+            f"scope must have a hash tag in a cluster, but it is {scope!r}: each deduplication "
+            "key would be in another slot than the effect. Give it the hash tag of the keys "
+            f"that the effect writes, such as '{{stock}}:{scope}'"
+        )
 
 
 def _is_mark(name: str, value: object) -> bool:

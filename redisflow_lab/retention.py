@@ -6,12 +6,14 @@ and what a group has not read. `trim` does not remove what is pending, unless it
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
 from redisflow_lab._internal.checks import check_client, check_entry_id, check_name
+from redisflow_lab._internal.connection import on_slot
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import ScriptRefusedError, run_script
 
@@ -134,7 +136,7 @@ class Retention:
 
 
 def trim(
-    redis: Redis,
+    redis: Redis | RedisCluster,
     stream: str,
     *,
     maxlen: int | None = None,
@@ -170,20 +172,22 @@ def trim(
     how, limit = _limit(
         maxlen, minid, older_than_s, acknowledged=acknowledged, even_pending=even_pending
     )
+    with on_slot(redis, key) as client:
+        step = partial(_trim_once, client, key, how, limit, int(even_pending))
+        return _all_of(step) if how == "maxlen" else step()
 
-    def step() -> Trimmed:
-        try:
-            reply = run_script(redis, _TRIM, [key], how, limit, int(even_pending), _COUNTED)
-        except ScriptRefusedError as error:
-            raise NoPermissionError(
-                f"{printable(key)} cannot be trimmed: this user may not run the script: "
-                f"{error}. Allow EVAL, XINFO GROUPS, XPENDING, XTRIM, XLEN and XRANGE"
-            ) from None
-        removed, pending, is_held, group = reply
-        name = group if isinstance(group, str) else group.decode(errors="backslashreplace")
-        return Trimmed(removed, pending, bool(is_held), name)
 
-    return _all_of(step) if how == "maxlen" else step()
+def _trim_once(redis: Redis, key: str, *arguments: Any) -> Trimmed:
+    try:
+        reply = run_script(redis, _TRIM, [key], *arguments, _COUNTED)
+    except ScriptRefusedError as error:
+        raise NoPermissionError(
+            f"{printable(key)} cannot be trimmed: this user may not run the script: "
+            f"{error}. Allow EVAL, XINFO GROUPS, XPENDING, XTRIM, XLEN and XRANGE"
+        ) from None
+    removed, pending, is_held, group = reply
+    name = group if isinstance(group, str) else group.decode(errors="backslashreplace")
+    return Trimmed(removed, pending, bool(is_held), name)
 
 
 def _all_of(step: Callable[[], Trimmed]) -> Trimmed:

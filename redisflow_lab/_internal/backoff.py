@@ -7,12 +7,14 @@ from threading import Event as ThreadEvent
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
     ClusterDownError,
     InvalidResponse,
     MasterDownError,
+    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
@@ -35,6 +37,7 @@ _TRANSIENT: dict[type[Exception], str] = {
     MasterDownError: "the server has lost its primary",
     ClusterDownError: "the cluster is down",
     TryAgainError: "the cluster is moving the stream",
+    AskError: "the cluster is moving the stream",
     redis.TimeoutError: "the server does not answer",
     redis.ConnectionError: "the connection is lost",
     # The reply of a proxy whose server is down, such as HTTP 503. redis-py has closed the
@@ -62,7 +65,7 @@ _TRANSIENT_REPLIES = {
 
 def transient_reason(error: Exception) -> str | None:
     """Why an error is transient, in words; None if it is permanent."""
-    if isinstance(error, (AuthenticationError, AuthorizationError, TlsError)):
+    if isinstance(error, (AuthenticationError, AuthorizationError, MovedError, TlsError)):
         return None
     if refuses_certificate(error) or (
         isinstance(error, InvalidResponse) and _TLS_ALERT in str(error)

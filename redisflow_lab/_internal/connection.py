@@ -1,5 +1,7 @@
 """Configures the Redis client of the producer and the consumer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis import ConnectionPool, Redis, RedisCluster
@@ -70,6 +72,25 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     # redis-py would build a dict for each entry, and lose fields whose name occurs twice.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client
+
+
+def slot_client(redis: Redis | RedisCluster, stream: str) -> Redis:
+    """A client for the keys in a stream's slot: `redis` itself if it is not of a cluster.
+
+    Of a cluster it is a new one, with a connection of its own: keep it.
+    """
+    return stream_client(redis, stream) if isinstance(redis, RedisCluster) else redis
+
+
+@contextmanager
+def on_slot(redis: Redis | RedisCluster, stream: str) -> Iterator[Redis]:
+    """A `slot_client` for the moment."""
+    client = slot_client(redis, stream)
+    try:
+        yield client
+    finally:
+        if client is not redis:
+            client.close()
 
 
 def _a_pool_of(redis: Redis | RedisCluster) -> ConnectionPool:

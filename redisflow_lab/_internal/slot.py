@@ -1,8 +1,8 @@
 """A client for one slot of a Redis Cluster: it follows the slot to the node that owns it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis import Connection, ConnectionPool, Redis, RedisCluster
 from redis.crc import key_slot
@@ -22,6 +22,7 @@ MOST_REDIRECTIONS = 5
 """So often a command is sent again; a slot that has moved twice meanwhile needs two."""
 
 Address = tuple[str, int]
+T = TypeVar("T")
 
 
 def check_one_slot(redis: Redis | RedisCluster, *keys: str) -> None:
@@ -41,6 +42,38 @@ def check_one_slot(redis: Redis | RedisCluster, *keys: str) -> None:
         )
 
 
+def is_one_slot(redis: Redis, stream: str, other: str) -> bool:
+    """Whether one command, or one transaction, can reach both keys; always on one server."""
+    if not isinstance(redis.connection_pool, SlotPool):
+        return True
+    return bool(key_slot(stream.encode()) == key_slot(other.encode()))
+
+
+def shard_of(redis: Redis) -> str | None:
+    """Host and port of the node that owns the slot of a client; None if there is no cluster."""
+    pool = redis.connection_pool
+    return "{}:{}".format(*pool.owner.address()) if isinstance(pool, SlotPool) else None
+
+
+def following(redis: Redis, transaction: Callable[[], T]) -> T:
+    """Run a transaction where its slot is now, and return what it returns.
+
+    transaction: called again if a node has said MOVED, because then nothing was executed
+
+    Raises MovedError if it has keys of another slot, and AskError while a slot is being moved
+    to another node: no node executes a transaction in it then.
+    """
+    pool = redis.connection_pool
+    for _ in range(MOST_REDIRECTIONS):
+        try:
+            return transaction()
+        except MovedError as error:
+            if not isinstance(pool, SlotPool) or error.slot_id != pool.owner.slot:
+                raise
+            pool.moved(error)
+    return transaction()
+
+
 class SlotOwner:
     """Which node owns the slot of a key, as far as the client of the cluster knows.
 
@@ -50,7 +83,7 @@ class SlotOwner:
 
     def __init__(self, cluster: RedisCluster, key: str) -> None:
         self._nodes = cluster.nodes_manager
-        self._slot = key_slot(key.encode())
+        self.slot: int = key_slot(key.encode())
         self._is_stale = False
         self._last: Address | None = None
 
@@ -67,10 +100,10 @@ class SlotOwner:
             except RedisClusterException as error:
                 raise RedisConnectionError(printable(str(error))) from error
             self._is_stale = False
-        owners = self._nodes.slots_cache.get(self._slot)
+        owners = self._nodes.slots_cache.get(self.slot)
         if not owners:
             self._is_stale = True
-            raise ClusterDownError(f"no node of the cluster owns slot {self._slot}")
+            raise ClusterDownError(f"no node of the cluster owns slot {self.slot}")
         self._last = (owners[0].host, int(owners[0].port))
         return self._last
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.client import Pipeline
 
+from redisflow_lab._internal.connection import on_slot
+from redisflow_lab._internal.slot import is_one_slot
 from redisflow_lab.inspection.lag import lag_of
 from redisflow_lab.inspection.missing import explaining_missing
 from redisflow_lab.inspection.moment import of_one_moment
@@ -51,21 +53,30 @@ class StreamLook:
     added:  how many were ever added
     oldest_s: how long the oldest of them is in the stream, in seconds; None without any, or if
             a producer chose its id
-    dead:   how many dead letters it has
+    dead:   how many dead letters it has; None if "<stream>:dead" is in another slot of the
+            cluster, where no consumer of this stream can write any
     """
 
     length: int
     added: int
     oldest_s: float | None
-    dead: int
+    dead: int | None
     groups: tuple[GroupLook, ...]
 
 
-def look_at(redis: Redis, stream: str) -> StreamLook:
+def look_at(redis: Redis | RedisCluster, stream: str) -> StreamLook:
     """Ask the server for a stream and its groups, all of one moment. Reads no content in bulk.
+
+    redis: a client of the server, or of the cluster. To look often at a stream of a cluster,
+           give a client of its slot, which keeps its connection
 
     Raises NoSuchStreamError, NotAStreamError, or redis.RedisError as usual.
     """
+    with on_slot(redis, stream) as client:
+        return _look_at(client, stream)
+
+
+def _look_at(redis: Redis, stream: str) -> StreamLook:
     with explaining_missing(redis, stream):
         known: Any = redis.xinfo_groups(stream)
         for _ in range(_TRIES):
@@ -82,16 +93,21 @@ def look_at(redis: Redis, stream: str) -> StreamLook:
 
 
 def _ask(redis: Redis, stream: str, asked: list[tuple[bytes, bytes]]) -> tuple[Any, ...]:
+    dead_stream = f"{stream}:dead"
+    has_dead = is_one_slot(redis, stream, dead_stream)
+
     def ask(pipeline: Pipeline) -> None:
         pipeline.xinfo_stream(stream)
         pipeline.xinfo_groups(stream)
         pipeline.time()
-        pipeline.xlen(f"{stream}:dead")
+        if has_dead:
+            pipeline.xlen(dead_stream)
         for name, read in asked:
             pipeline.xpending_range(stream, name, "-", "+", 1)
             pipeline.xrange(stream, b"(" + read, "+", count=1)
 
-    info, groups, now, dead, *rest = of_one_moment(redis, ask)
+    info, groups, now, *rest = of_one_moment(redis, ask)
+    dead = rest.pop(0) if has_dead else None
     return info, groups, now, dead, list(zip(rest[::2], rest[1::2], strict=True))
 
 

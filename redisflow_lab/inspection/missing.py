@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.printable import printable
@@ -23,7 +23,11 @@ class NoSuchGroupError(ResponseError):
 
 @contextmanager
 def explaining_missing(
-    redis: Redis, stream: str, group: str | None = None, *, called: str | None = None
+    redis: Redis | RedisCluster,
+    stream: str,
+    group: str | None = None,
+    *,
+    called: str | None = None,
 ) -> Iterator[None]:
     """Replace the error of a command that failed because the stream or group is missing.
 
@@ -52,7 +56,7 @@ def explaining_missing(
         raise
 
 
-def _groups(redis: Redis, stream: str) -> list[str]:
+def _groups(redis: Redis | RedisCluster, stream: str) -> list[str]:
     return [_text(found["name"]) for found in redis.xinfo_groups(stream)]
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
+from redisflow_lab._internal.connection import slot_client
+from redisflow_lab._internal.slot import check_one_slot
 from redisflow_lab.inspection.lag import lag_of
 from redisflow_lab.inspection.missing import (
     NoSuchStreamError,
@@ -93,10 +95,18 @@ class Reader:
     Entries are fetched only when they have changed, because they may be large.
     """
 
-    def __init__(self, redis: Redis, stream: str, *, called: str | None = None) -> None:
-        """called: the name of the stream in errors (default: its key)"""
+    def __init__(
+        self, redis: Redis | RedisCluster, stream: str, *, called: str | None = None
+    ) -> None:
+        """redis:  a client of the server, or of the cluster
+        called: the name of the stream in errors (default: its key)
+
+        Raises ValueError if the dead-letter stream is in another slot of the cluster.
+        """
         self._called = called
-        self._redis, self._stream, self._dead = redis, stream, f"{stream}:dead"
+        self._stream, self._dead = stream, f"{stream}:dead"
+        check_one_slot(redis, stream, self._dead)
+        self._redis = slot_client(redis, stream)
         self._groups: tuple[str, ...] = ()
         self._many: set[str] = set()  # groups with more pending entries than are listed
         self._changing = True

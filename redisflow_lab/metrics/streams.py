@@ -128,7 +128,8 @@ class _Families:
         self._length.add_metric(of_stream, look.length)
         self._added.add_metric(of_stream, look.added)
         self._groups.add_metric(of_stream, len(look.groups))
-        self._dead.add_metric(of_stream, look.dead)
+        if look.dead is not None:
+            self._dead.add_metric(of_stream, look.dead)
         if look.oldest_s is not None:
             self._oldest_entry_s.add_metric(of_stream, look.oldest_s)
         for group in look.groups:
