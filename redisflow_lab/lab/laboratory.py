@@ -10,6 +10,7 @@ import pandas as pd
 from redis import Redis
 
 from redisflow_lab._internal.checks import check_name
+from redisflow_lab._internal.connection import slot_client
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.capabilities import unsupported
 from redisflow_lab.events import Event
@@ -110,6 +111,7 @@ class Lab:
             ) from None
         self._recorders = Recorders()
         self._views: dict[str, LiveView] = {}  # by stream
+        self._clients: dict[str, Redis] = {}  # by stream
         self._workers: list[Worker] = []
         self._processes: list[Process] = []
         self._starter = new_starter(self._folder.path)
@@ -177,6 +179,13 @@ class Lab:
                 "Lab(cluster=3, replicas=1) starts several"
             )
         return cast("Topology", self.server)
+
+    def _client_of(self, stream: str) -> Redis:
+        """The client of a stream: in a cluster, of the node that has it."""
+        key = self.key(stream)
+        if key not in self._clients:
+            self._clients[key] = slot_client(self.redis, key)
+        return self._clients[key]
 
     def _client_of_one_server(self) -> Redis:
         if not hasattr(self.server, "nodes"):
@@ -305,25 +314,25 @@ class Lab:
 
     def stream(self, stream: str = "orders") -> Table:
         """XINFO STREAM as a table; see `tables.stream_table` for its columns."""
-        return stream_table(self.redis, self.key(stream))
+        return stream_table(self._client_of(stream), self.key(stream))
 
     def groups(self, stream: str = "orders") -> Table:
         """XINFO GROUPS as a table; see `tables.groups_table` for its columns."""
-        return groups_table(self.redis, self.key(stream))
+        return groups_table(self._client_of(stream), self.key(stream))
 
     def consumers(self, stream: str = "orders", group: str = "billing") -> Table:
         """XINFO CONSUMERS as a table; see `tables.consumers_table` for its columns."""
-        return consumers_table(self.redis, self.key(stream), group)
+        return consumers_table(self._client_of(stream), self.key(stream), group)
 
     def pending(
         self, stream: str = "orders", group: str = "billing", *, most: int | None = None
     ) -> Table:
         """XPENDING as a table, or the `most` oldest entries; see `tables.pending_table`."""
-        return pending_table(self.redis, self.key(stream), group, most=most)
+        return pending_table(self._client_of(stream), self.key(stream), group, most=most)
 
     def dead_letters(self, stream: str = "orders") -> Table:
         """The dead letters of a stream; see `tables.dead_letters_table` for the columns."""
-        return dead_letters_table(self.redis, self.key(stream))
+        return dead_letters_table(self._client_of(stream), self.key(stream))
 
     def record(self, stream: str = "orders") -> None:
         """Record what happens to a stream from here on, for `replay`.
@@ -396,9 +405,9 @@ class Lab:
         table.attrs["caption"] = (
             f"what changed for {printable(group)} on {printable(without_prefix(stream))}"
         )
-        was = measure(self.redis, stream, group)
+        was = measure(self._client_of(stream), stream, group)
         yield table
-        now = measure(self.redis, stream, group)
+        now = measure(self._client_of(stream), stream, group)
         for name, before in was.items():
             after = now[name]
             delta = (
@@ -422,7 +431,7 @@ class Lab:
         places are for the oldest that are pending.
         Raises NoSuchStreamError and NoSuchGroupError.
         """
-        return draw_stream(self.redis, self.key(stream), group)
+        return draw_stream(self._client_of(stream), self.key(stream), group)
 
     def timeline(self, *sources: Worker | Sequence[Event]) -> Picture:
         """The delivery timeline of workers, or of the events that an `on_event` collected.
@@ -459,13 +468,12 @@ class Lab:
         https://redis.io/docs/latest/commands/xclaim/
         """
         key = self.key(stream)
-        table = pending_table(self.redis, key, group)
+        redis = self._client_of(stream)
+        table = pending_table(redis, key, group)
         for entry_id, consumer in zip(table["entry_id"], table["consumer"], strict=True):
             # XCLAIM would make a consumer with an empty name the owner of what has none.
             if consumer and (not entry_ids or entry_id in entry_ids):
-                self.redis.xclaim(
-                    key, group, consumer, 0, [entry_id], idle=idle_ms, justid=True
-                )
+                redis.xclaim(key, group, consumer, 0, [entry_id], idle=idle_ms, justid=True)
 
     def quiet(self) -> None:
         """Hide the log of the consumers in this notebook, where failures are on purpose."""
