@@ -289,9 +289,7 @@ class RedisStreamProducer:
 
     def _write(self, command: Command, wait: Command | None) -> list[Any]:
         """The id of the entry, and how many replicas have it if we `wait` for them."""
-        if wait is None:
-            return [self._redis.execute_command(*command)]
-        return round_trip(self._redis, [command, wait])
+        return round_trip(self._redis, [command] if wait is None else [command, wait])
 
     def _add_once(
         self, producer: str, key: str, values: list[str | bytes], wait: Command | None

@@ -14,7 +14,6 @@ from redis.exceptions import (
     ClusterDownError,
     InvalidResponse,
     MasterDownError,
-    MovedError,
     OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
@@ -65,7 +64,7 @@ _TRANSIENT_REPLIES = {
 
 def transient_reason(error: Exception) -> str | None:
     """Why an error is transient, in words; None if it is permanent."""
-    if isinstance(error, (AuthenticationError, AuthorizationError, MovedError, TlsError)):
+    if isinstance(error, (AuthenticationError, AuthorizationError, TlsError)):
         return None
     if refuses_certificate(error) or (
         isinstance(error, InvalidResponse) and _TLS_ALERT in str(error)

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 from hiredis import pack_command
 from redis import Redis
@@ -89,13 +89,21 @@ class CommandPipe:
                 self._answered.append(replies)
         replies = self._answered.popleft()
         for reply in replies:
-            if isinstance(reply, ReadOnlyError):
-                # This server was the primary. The next connection asks Sentinel, or DNS, for
-                # the current one. redis-py's Sentinel connection does so in `read_response`.
-                self._connection.disconnect()
             if isinstance(reply, ResponseError):
-                raise reply
+                self._raise(reply)
         return replies
+
+    def _raise(self, error: ResponseError) -> NoReturn:
+        if isinstance(error, ReadOnlyError):
+            # This server was the primary. The next connection asks Sentinel, or DNS, for
+            # the current one. redis-py's Sentinel connection does so in `read_response`.
+            self._connection.disconnect()
+        if isinstance(error, AskError) and not isinstance(self._pool, SlotPool):
+            raise ResponseError(
+                f"the stream is on another node of a Redis Cluster, {error.host}:{error.port}. "
+                "Give a client of the whole cluster, a redis.RedisCluster, which finds it"
+            )
+        raise error
 
     def _follow(self, pool: SlotPool, replies: list[Any]) -> None:
         """Send what was redirected again, also of the later packets: that keeps their order."""
