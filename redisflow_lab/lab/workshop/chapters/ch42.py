@@ -1,0 +1,341 @@
+"""Exercises and predictions of chapter 42: routing and several streams."""
+
+from typing import Any
+
+from redisflow_lab.consumer import RedisStreamConsumer
+from redisflow_lab.dead_letters import DeadLetters, Reason
+from redisflow_lab.interfaces import Delivery
+from redisflow_lab.lab.workshop.chapter import Chapter
+from redisflow_lab.lab.workshop.exercise import (
+    Exercise,
+    NotYetError,
+    Wrong,
+    expect,
+    expect_invoices,
+)
+from redisflow_lab.lab.workshop.scene import Scene, content_of
+from redisflow_lab.message import Message
+from redisflow_lab.router import Router
+
+PLACED, GIFT = "order.placed", "order.gift"
+
+
+class Deploy(Exercise):
+    id = "42-deploy"
+    goal = (
+        "both gifts are billed by a consumer of billing that knows their type, and they are no "
+        "dead letters any more. The order that failed stays a dead letter."
+    )
+    given = (
+        "task.redis, task.orders (billing has read all of it with a router that knew only "
+        f"{PLACED}: two orders of the type {GIFT} are dead letters, and so is one that "
+        "failed), task.bill (bills either type)"
+    )
+    minutes = 5
+    hints = (
+        "A dead letter has a reason: iterate over DeadLetters(task.redis, task.orders).",
+        "redrive takes letter ids. Give it those with the reason unknown-type. Then a consumer "
+        "has to read what was written.",
+        "The consumer is RedisStreamConsumer(task.redis, task.orders, 'billing', 'alice'), and "
+        "its read_new is given a Router that has a handler for each of the two types.",
+    )
+    _LETTERS = (
+        "from redisflow_lab import RedisStreamConsumer, Router\n"
+        "from redisflow_lab.dead_letters import DeadLetters\n"
+        "\n"
+        "letters = DeadLetters(task.redis, task.orders)\n"
+        'gifts = [x.letter_id for x in letters if x.reason == "unknown-type"]\n'
+    )
+    _READ = (
+        'alice = RedisStreamConsumer(task.redis, task.orders, "billing", "alice")\n'
+        "alice.read_new(router)"
+    )
+    solution = (
+        f"{_LETTERS}letters.redrive(*gifts)\n"
+        "\n"
+        f'router = Router({{"{PLACED}": task.bill, "{GIFT}": task.bill}})\n{_READ}'
+    )
+    wrong = (
+        Wrong(
+            "everything was redriven",
+            f"{_LETTERS}letters.redrive(*[x.letter_id for x in letters])\n"
+            f'router = Router({{"{PLACED}": task.bill, "{GIFT}": task.bill}})\n{_READ}',
+            "was redriven too",
+        ),
+        Wrong(
+            "redriven, and read by no consumer",
+            f"{_LETTERS}letters.redrive(*gifts)",
+            "no consumer of billing has read",
+        ),
+        Wrong(
+            "read by the old router",
+            f"{_LETTERS}letters.redrive(*gifts)\n"
+            f'router = Router({{"{PLACED}": task.bill}})\n{_READ}',
+            "dead-lettered again",
+        ),
+        Wrong(
+            "billed by hand",
+            f"{_LETTERS}"
+            "for letter in letters:\n"
+            f'    if letter.reason == "unknown-type":\n'
+            '        content = "1 x Emma" if "2-0" == letter.entry_id else "1 x Beloved"\n'
+            "        task.redis.rpush(task.invoices, content)",
+            "are still dead letters",
+        ),
+        Wrong(
+            "a handler that does nothing",
+            f"{_LETTERS}letters.redrive(*gifts)\n"
+            f'router = Router({{"{PLACED}": task.bill, "{GIFT}": lambda _: None}})\n{_READ}',
+            "Does the handler of",
+        ),
+    )
+    why = (
+        "An unknown type is no fault of the message: it waits as a dead letter, with its type, "
+        "until a program knows it. A redrive before the deployment only makes it a dead letter "
+        "again."
+    )
+
+    _GIFTS = ("2-0", "4-0")
+    _FAILED = "3-0"
+
+    def set(self, scene: Scene) -> None:
+        contents = ("1 x Dune", "1 x Emma", "two x Ulysses", "1 x Beloved")
+        for number, content in enumerate(contents, start=1):
+            kind = GIFT if f"{number}-0" in self._GIFTS else PLACED
+            fields: Any = {"type": kind, **Message("web", content).to_fields()}
+            scene.redis.xadd(scene.orders, fields, id=f"{number}-0")
+
+        def bill(delivery: Delivery) -> None:
+            int(delivery.message.content.split()[0])
+            scene.bill(delivery)
+
+        alice = RedisStreamConsumer(
+            scene.redis, scene.orders, scene.group, "alice", max_deliveries=1
+        )
+        alice.ensure_group()
+        alice.read_new(Router({PLACED: bill}))
+
+    def is_attempted(self, scene: Scene) -> bool:
+        letters = [letter.entry_id for letter in self._letters(scene)]
+        found = letters, scene.ids(), scene.billed()
+        before = ["2-0", "3-0", "4-0"], [f"{n}-0" for n in range(1, 5)], ["1 x Dune"]
+        return found != before
+
+    def check(self, scene: Scene) -> None:
+        letters = DeadLetters(scene.redis, scene.orders)
+        command = f"XRANGE {letters.dead_stream} - +"
+        by_entry = {letter.entry_id: letter for letter in letters}
+        if self._FAILED not in by_entry:
+            raise NotYetError(
+                f"The order that failed, 3-0, was redriven too ({command}).\n"
+                "A new router does not repair it: it fails again, or is billed as it is. Run "
+                "the cell with exercise(...) again, and choose by the reason."
+            )
+        if unread := scene.unread():
+            raise NotYetError(
+                f"{len(unread)} redriven orders are in the stream again, and no consumer of "
+                f"billing has read them (XINFO GROUPS {scene.orders}).\n"
+                "A redriven order is a new entry: who handles it?"
+            )
+        unknown = {
+            entry_id
+            for entry_id, letter in by_entry.items()
+            if letter.reason is Reason.UNKNOWN_TYPE
+        }
+        if unknown - {*self._GIFTS}:
+            raise NotYetError(
+                f"Orders of the type {GIFT} were dead-lettered again ({command}).\n"
+                "The consumer that read them did not know their type either. Which handlers "
+                "does its router have?"
+            )
+        if left := sorted(unknown):
+            raise NotYetError(
+                f"Expected no dead letter of the type {GIFT}, and {len(left)} are still dead "
+                f"letters ({command}).\n"
+                "Their data is still in them. Which method of DeadLetters writes "
+                "them to the stream again?"
+            )
+        meaning = f"Does the handler of {GIFT} bill? task.bill does."
+        expect_invoices(scene, ("1 x Dune", "1 x Emma", "1 x Beloved"), meaning)
+        command = f"XPENDING {scene.orders} {scene.group}"
+        meaning = "Acknowledge what was billed, or let read_new do both."
+        expect(0, len(scene.pending()), "pending orders", command, meaning)
+
+    @staticmethod
+    def _letters(scene: Scene) -> DeadLetters:
+        return DeadLetters(scene.redis, scene.orders)
+
+
+class Backlog(Exercise):
+    id = "42-backlog"
+    goal = (
+        "the return is billed, and no more than ten orders are billed before it. At least one "
+        "order is billed, too, and nothing is pending."
+    )
+    given = (
+        'task.redis, task.orders (200 orders), task.key("returns") (one return; the group '
+        "billing exists on both and has read neither), task.bill (bills both)"
+    )
+    minutes = 4
+    hints = (
+        "Which command reads from both streams at once, and what does its COUNT count?",
+        "MultiStreamConsumer(task.redis, [one, other], 'billing', 'alice') takes turns. With "
+        "XREADGROUP the loop is yours, and so is the XACK.",
+        "One call of alice.read_new(task.bill) is enough, with the two streams task.orders and "
+        "task.key('returns').",
+    )
+    solution = """\
+from redisflow_lab import MultiStreamConsumer
+
+streams = [task.orders, task.key("returns")]
+alice = MultiStreamConsumer(task.redis, streams, "billing", "alice")
+alice.read_new(task.bill)"""
+    _ONE = (
+        "from redisflow_lab import Message, RedisStreamConsumer\n"
+        "def consumer(stream, batch):\n"
+        "    return RedisStreamConsumer(\n"
+        '        task.redis, stream, "billing", "alice", batch=batch)\n'
+    )
+    _RAW = (
+        "from redisflow_lab import Message\n"
+        'streams = {task.orders: ">", task.key("returns"): ">"}\n'
+        'found = task.redis.xreadgroup("billing", "alice", streams, count=COUNT)\n'
+        "for stream, entries in found:\n"
+        "    for entry_id, fields in entries:\n"
+        "        content = Message.from_fields(fields).content\n"
+        "        task.redis.rpush(task.invoices, content)\n"
+    )
+    wrong = (
+        Wrong(
+            "one stream after the other",
+            f"{_ONE}"
+            "consumer(task.orders, 500).read_new(task.bill)\n"
+            'consumer(task.key("returns"), 10).read_new(task.bill)',
+            "200 orders before it",
+        ),
+        Wrong(
+            "one read of 50, handled as it came",
+            _RAW.replace("COUNT", "50")
+            + '        task.redis.xack(stream, "billing", entry_id)',
+            "50 orders before it",
+        ),
+        Wrong(
+            "orders alone",
+            f"{_ONE}consumer(task.orders, 5).read_new(task.bill)",
+            "The return is not billed",
+        ),
+        Wrong(
+            "returns alone",
+            f'{_ONE}consumer(task.key("returns"), 5).read_new(task.bill)',
+            "No order is billed",
+        ),
+        Wrong(
+            "billed, and not acknowledged",
+            _RAW.replace("COUNT", "5"),
+            "found 6 (",
+        ),
+    )
+    why = (
+        "COUNT is for each stream, so one read takes from both however long one of them is. "
+        "Who is handled first is then a question of your loop: fair turns answer it."
+    )
+
+    _ORDERS, _MOST = 200, 10
+    _RETURN = "return of Dune"
+
+    def set(self, scene: Scene) -> None:
+        scene.publish(self._ORDERS)
+        fields: Any = Message("web", self._RETURN).to_fields()
+        scene.redis.xadd(scene.key("returns"), fields, id="1-0")
+        for stream in (scene.orders, scene.key("returns")):
+            scene.redis.xgroup_create(stream, scene.group, id="0")
+
+    def is_attempted(self, scene: Scene) -> bool:
+        waiting = self._pending(scene)
+        return bool(scene.billed() or waiting) or len(scene.unread()) != self._ORDERS
+
+    def check(self, scene: Scene) -> None:
+        billed, command = scene.billed(), f"LRANGE {scene.invoices} 0 -1"
+        if self._RETURN not in billed:
+            raise NotYetError(
+                f"The return is not billed: there is no invoice {self._RETURN!r} ({command}).\n"
+                "It is in a stream of its own. Run the cell with exercise(...) again, and read "
+                "from both streams."
+            )
+        before = billed.index(self._RETURN)
+        if before > self._MOST:
+            raise NotYetError(
+                f"The return waited for {before} orders before it ({command}), and at most "
+                f"{self._MOST} were allowed.\n"
+                "Run the cell with exercise(...) again: how many orders does one read take, "
+                "and which of what it took is handled first?"
+            )
+        orders = {content_of(number) for number in range(1, self._ORDERS + 1)}
+        if not orders & {*billed}:
+            raise NotYetError(
+                f"No order is billed ({command}).\n"
+                "One consumer reads both: a return that always goes first would starve the "
+                "orders. Run the cell with exercise(...) again."
+            )
+        meaning = "Acknowledge each one on its own stream, or let read_new do it."
+        pending = f"XPENDING {scene.orders} {scene.group}, and the same of returns"
+        expect(0, self._pending(scene), "pending entries", pending, meaning)
+
+    @staticmethod
+    def _pending(scene: Scene) -> int:
+        rows: Any = scene.redis.xpending(scene.key("returns"), scene.group)
+        return len(scene.pending()) + int(rows["pending"])
+
+
+CHAPTER = Chapter(
+    file="42_routing_and_several_streams.ipynb",
+    title="Route messages by type, and read several streams",
+    goal=(
+        "Let one stream carry several types, let one consumer read several streams, and choose "
+        "between a group and a stream for each reader."
+    ),
+    reading=14,
+    predicting=4,
+    builds_on=("02", "12", "31"),
+    mistakes=(
+        "A program that skips a type it does not know will get it after its next release.",
+        "An unknown type has to be retried, like a failure.",
+        "A redriven message is in its old place in the stream again.",
+        "COUNT is for the whole command, whatever the number of streams.",
+        "What was written first is handled first, also in another stream.",
+        "A group receives only the types that it has handlers for.",
+    ),
+    skippable="The last section, on groups and streams, if chapter 31 was taken.",
+    surprise="The return is handled before the order that it is of.",
+    trouble=(
+        "A cell that raises a NameError was run out of sequence: run the chapter from its "
+        "first cell."
+    ),
+    predictions={
+        "42-skipped": (
+            "The new version knows the type, so one expects it to receive what it knows. But "
+            "the old version has acknowledged the entry, and the group's cursor is past it."
+        ),
+        "42-deliveries": (
+            "Five is the limit for failures, which may end by themselves. The same program "
+            "will never know this type, so the first delivery is enough."
+        ),
+        "42-redriven": (
+            "The cancellation was written before the second order, so one expects it to come "
+            "before it again. But a redrive writes a new entry, at the end of the stream."
+        ),
+        "42-count": (
+            "COUNT 3 looks like a limit for the command. It is a limit for each stream: three "
+            "of the ten orders, and both returns."
+        ),
+        "42-first": (
+            "The order was written first, and it is the natural order of things. But nothing "
+            "orders two streams: four other orders were ahead of it, and no return was."
+        ),
+        "42-filter": (
+            "It needs only a hundred of them. But a group has no filter: the server delivers "
+            "every entry of the stream, and the consumer decides what to ignore."
+        ),
+    },
+    exercises=(Deploy, Backlog),
+)
