@@ -1,14 +1,16 @@
 """Producer and consumer on a Redis Cluster: they follow a stream wherever its slot goes."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event as StopEvent
-from typing import Any
 
 import pytest
+import redis
 from consumers import numbered, run_until_it_ends, running
 from handlers import collect_into, decline
-from redis import Redis, RedisCluster
+from redis import RedisCluster
 
 from redisflow_lab import (
     Message,
@@ -19,8 +21,6 @@ from redisflow_lab import (
 )
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
-
-# Each test has a stream of its own, in a slot that node-1 owns at first.
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +36,340 @@ def cluster(shards: Lab) -> RedisCluster:
 
 
 @pytest.fixture
-def stream(cluster: RedisCluster, request: pytest.FixtureRequest) -> str:
-    """A stream whose slot is on node-1."""
-    first = cluster.get_node_from_key("0").port  # of any slot
-    name = request.node.name
-    return next(
-        f"{{{name}{number}}}"
-        for number in range(100)
-        if cluster.get_node_from_key(f"{name}{number}").port == first
-    )
+def stream(shards: Lab, request: pytest.FixtureRequest) -> str:
+    """A stream of the test's own."""
+    return f"{{{re.sub('[^a-z_]', '', request.node.name)}}}"
 
 
-def messages(count: int) -> list[Message]:
-    return [Message("web", content) for content in numbered(count)]
+def messages(count: int, first: int = 0) -> list[Message]:
+    return [Message("web", content) for content in numbered(first + count)[first:]]
 
 
-def commands(shards: Lab, text: str) -> int:
-    """How often the nodes have executed commands with this in their name."""
+def another_primary(shards: Lab, key: str) -> str:
+    owners = {shards.slot_owner(slot) for slot in range(0, 16_384, 1_000)}
+    return next(name for name in sorted(owners) if name != shards.slot_owner(key))
+
+
+def replica_of(shards: Lab, primary: str) -> str:
+    table = shards.servers()
+    return str(next(iter(table[table["primary"] == primary]["node"])))
+
+
+def executed(shards: Lab, command: str, *, rejected: bool = False) -> int:
+    """How often the nodes have executed a command, or refused to."""
     return sum(
-        stats["calls"]
+        stats["rejected_calls" if rejected else "calls"]
         for node in shards.nodes.values()
         for name, stats in node.connect().info("commandstats").items()  # type: ignore[union-attr]
-        if text in name
+        if name == f"cmdstat_{command}"
     )
+
+
+@contextmanager
+def publishing(producer: RedisStreamProducer) -> Iterator[list[str]]:
+    """Publish in a thread while the block runs. Yields the ids, of "0", "1", ... in order."""
+    stop, ids = StopEvent(), list[str]()
+
+    def publish() -> None:
+        while not stop.is_set():
+            ids.extend(producer.publish_many(messages(20, len(ids)), batch_size=4))
+            ids.append(producer.publish(Message("web", str(len(ids)))))
+
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(publish)
+        try:
+            yield ids
+        finally:
+            stop.set()
+            run.result(timeout=20)
+
+
+def wait_for_more(shards: Lab, ids: list[str]) -> None:
+    known = len(ids)
+    shards.wait_until(lambda: len(ids) > known + 50, "more are published")
+
+
+# ---------------------------------------------------------------- slots that move
+
+
+def test_nothing_is_lost_or_overtaken_while_the_slot_moves(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    producer = RedisStreamProducer(cluster, stream)
+    alice = RedisStreamConsumer(
+        cluster, stream, "billing", "alice", block_ms=50, ack_every=7, batch=20
+    )
+    handled: list[str] = []
+    with running(alice, handler=collect_into(handled)):
+        with publishing(producer) as ids:
+            for _ in range(3):
+                with shards.migrating_slot(stream, to=another_primary(shards, stream)):
+                    wait_for_more(shards, ids)  # by ASK
+                wait_for_more(shards, ids)  # by MOVED
+        shards.wait_until(lambda: len(handled) >= len(ids), "all are handled")
+    assert handled == numbered(len(ids))
+    assert ids == sorted(ids, key=lambda each: [*map(int, each.split("-"))])
+    assert (shards.pending(stream).empty, *shards.groups(stream)["lag"]) == (True, 0)
+
+
+def test_a_keyed_publish_is_written_once_while_the_slot_moves(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """Its script needs a key that may not exist: it waits until the slot has moved."""
+    producer = RedisStreamProducer(cluster, stream)
+    before = producer.publish(Message("web", "a"), key="a")
+    with ThreadPoolExecutor(1) as threads:
+        with shards.migrating_slot(stream, to=another_primary(shards, stream)):
+            assert producer.publish(Message("web", "a"), key="a") == before
+            with pytest.raises(redis.ResponseError, match="rehashing of slot"):
+                producer.publish(Message("web", "b"), key="b", retry_for_s=0.1)
+            during = threads.submit(producer.publish, Message("web", "b"), key="b")
+        written = during.result(timeout=10)
+    assert producer.publish(Message("web", "b"), key="b") == written
+    assert cluster.xlen(stream) == 2
+
+
+def test_two_nodes_that_name_each_other_for_a_moment_are_waited_for(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """As while a slot is moved by a program that tells its former owner first."""
+    slot = cluster.keyslot(stream)
+    names = shards.slot_owner(stream), another_primary(shards, stream)
+    former, owner = (shards.nodes[name].connect() for name in names)
+    with ThreadPoolExecutor(1) as threads:
+        former.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+        producer = RedisStreamProducer(cluster, stream)
+        publish = threads.submit(producer.publish, Message("web", "a"))
+        moved = executed(shards, "xadd", rejected=True)
+        shards.wait_until(
+            lambda: executed(shards, "xadd", rejected=True) > moved + 3, "they name each other"
+        )
+        owner.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+        publish.result(timeout=10)
+    assert owner.xlen(stream) == 1
+
+
+def test_a_crash_leaves_its_messages_to_the_next_consumer_on_another_node(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    RedisStreamProducer(cluster, stream).publish_many(messages(5))
+    crashed = shards.worker("alice", lambda _: None, stream=stream, crash="before-ack", after=2)
+    shards.wait_until(lambda: crashed.ended, "alice has died")
+    shards.migrate_slot(stream, to=another_primary(shards, stream))
+    handled: list[str] = []
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    with running(alice, handler=collect_into(handled)):
+        shards.wait_until(lambda: len(handled) == 4, "the rest is handled")
+    assert handled == ["1", "2", "3", "4"]
+
+
+def test_dead_letters_move_with_their_stream(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    RedisStreamProducer(cluster, stream).publish_many(messages(2))
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", max_deliveries=1)
+    alice.ensure_group()
+    alice.read_new(decline)
+    letters = DeadLetters(cluster, stream)
+    with shards.migrating_slot(stream, to=another_primary(shards, stream)):
+        assert [letter.error for letter in letters] == 2 * ["ValueError: the card was declined"]
+        letters.redrive(*(letter.letter_id for letter in letters))
+    assert (len(letters), cluster.xlen(stream)) == (0, 4)
+
+
+# ---------------------------------------------------------------- failovers
+
+
+def test_a_killed_primary_is_replaced_and_what_its_replica_has_is_handled(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    producer = RedisStreamProducer(cluster, stream)
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    handled: list[str] = []
+    killed = shards.slot_owner(stream)
+    with running(alice, handler=collect_into(handled)):
+        for content in numbered(20):
+            producer.publish(Message("web", content), key=content, wait_replicas=1)
+        shards.nodes[killed].kill()
+        for content in numbered(40)[20:]:
+            producer.publish(Message("web", content), key=content, retry_for_s=20)
+        shards.wait_until(lambda: {*numbered(40)} == {*handled}, "all are handled")
+    assert shards.slot_owner(stream) != killed
+    shards.nodes[killed].start()
+    shards.wait_until(
+        lambda: shards.servers().set_index("node").loc[killed, "role"] == "replica",
+        "the killed node is a replica",
+    )
+
+
+def test_a_planned_failover_is_followed_without_an_error(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    producer = RedisStreamProducer(cluster, stream)
+    owner = shards.slot_owner(stream)
+    replica = replica_of(shards, owner)
+    with publishing(producer) as ids:
+        wait_for_more(shards, ids)
+        shards.failover(replica)
+        wait_for_more(shards, ids)
+    assert shards.slot_owner(stream) == replica
+    assert cluster.xlen(stream) == len(ids)
+
+
+# ---------------------------------------------------------------- replicas that confirm
+
+
+def test_a_publish_waits_for_replicas_also_where_it_is_redirected(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    producer = RedisStreamProducer(cluster, stream)
+    producer.publish(Message("web", "a"), wait_replicas=1)
+    with shards.migrating_slot(stream, to=another_primary(shards, stream)):
+        producer.publish(Message("web", "b"), wait_replicas=1)
+    producer.publish(Message("web", "c"), wait_replicas=1)
+    producer.publish(Message("web", "d"), key="d", wait_replicas=1)
+    assert cluster.xlen(stream) == 4
+
+
+def test_a_publish_says_when_too_few_replicas_have_it_and_can_be_repeated(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    producer = RedisStreamProducer(cluster, stream)
+    replica = shards.nodes[replica_of(shards, shards.slot_owner(stream))]
+    replica.pause()
+    try:
+        with pytest.raises(NotReplicatedError, match="0 of 1 replicas have confirmed") as told:
+            producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=50)
+        with pytest.raises(NotReplicatedError):  # the repetition writes nothing, and waits too
+            producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=50)
+    finally:
+        replica.resume()
+    written = producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=4_000)
+    assert (told.value.entry_id, told.value.replicas) == (written, 0)
+    assert cluster.xlen(stream) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"wait_replicas": -1}, "wait_replicas must be at least 1, not -1"),
+        ({"wait_replicas": 1, "wait_ms": 0}, "wait_ms must be at least 1, not 0"),
+        ({"wait_replicas": 1, "wait_ms": 60_000}, "wait_ms must be at most 4,000, not 60000"),
+    ],
+)
+def test_a_wait_that_cannot_be_meant_is_refused_before_anything_is_written(
+    cluster: RedisCluster, stream: str, options: dict[str, int], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        RedisStreamProducer(cluster, stream).publish(Message("web", "a"), **options)  # type: ignore[arg-type]
+    assert cluster.xlen(stream) == 0
+
+
+# ---------------------------------------------------------------- cost
+
+
+def test_consuming_asks_for_no_keys(shards: Lab, cluster: RedisCluster, stream: str) -> None:
+    """redis-py's own XREADGROUP on a cluster sends COMMAND GETKEYS before each read."""
+    before = executed(shards, "command|getkeys")
+    RedisStreamProducer(cluster, stream).publish_many(messages(50))
+    reads = executed(shards, "xreadgroup")
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", batch=5)
+    alice.ensure_group()
+    while alice.read_new(lambda _: None):
+        pass
+    assert executed(shards, "xreadgroup") - reads > 10
+    assert executed(shards, "command|getkeys") == before
+
+
+# ---------------------------------------------------------------- several streams
+
+
+def test_several_streams_of_one_slot_are_read_together(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    streams = [f"{stream}:orders", f"{stream}:returns"]
+    for each in streams:
+        RedisStreamProducer(cluster, each).publish_many(messages(3))
+    alice = MultiStreamConsumer(cluster, streams, "billing", "alice", block_ms=50)
+    handled: list[str] = []
+    with running(alice, handler=collect_into(handled)):
+        shards.wait_until(lambda: len(handled) == 6, "all are handled")
+        shards.migrate_slot(streams[0], to=another_primary(shards, stream))
+        RedisStreamProducer(cluster, streams[1]).publish_many(messages(1, 3))
+        shards.wait_until(lambda: len(handled) == 7, "it follows both")
+    assert handled == ["0", "0", "1", "1", "2", "2", "3"]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_keys_in_two_slots_are_refused(cluster: RedisCluster) -> None:
+    says = r"'orders' is in \d+ and 'orders:dead' is in \d+. Give them one hash tag"
+    with pytest.raises(ValueError, match=says):
+        RedisStreamConsumer(cluster, "orders", "billing")
+    with pytest.raises(ValueError, match=says):
+        DeadLetters(cluster, "orders")
+    with pytest.raises(ValueError, match=r"'orders:published:web:1001' is in"):
+        RedisStreamProducer(cluster, "orders").publish(Message("web", "a"), key="1001")
+    with pytest.raises(ValueError, match=r"'a' is in \d+ and 'b' is in \d+"):
+        MultiStreamConsumer(cluster, ["a", "b"])
+    assert cluster.exists("orders") == 0
+
+
+def test_a_stream_without_a_hash_tag_can_be_used_where_one_key_is_enough(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    plain = stream.strip("{}")
+    RedisStreamProducer(cluster, plain).publish(Message("web", "a"))
+    alice = RedisStreamConsumer(
+        cluster, plain, "billing", "alice", dead_stream=f"{stream}:dead", block_ms=50
+    )
+    handled: list[str] = []
+    with running(alice, handler=collect_into(handled)):
+        shards.wait_until(lambda: handled == ["a"], "it is handled")
+
+
+def test_a_client_of_one_node_is_told_to_give_the_cluster(shards: Lab, stream: str) -> None:
+    one = shards.nodes[another_primary(shards, stream)].connect()
+    says = r"the stream is on another node of a Redis Cluster, 127\.0\.0\.1:\d+\. Give a client"
+    with pytest.raises(redis.ResponseError, match=says):
+        RedisStreamProducer(one, stream).publish(Message("web", "a"))
+    with pytest.raises(redis.ResponseError, match=says):
+        run_until_it_ends(RedisStreamConsumer(one, stream, "billing"), lambda _: None)
+
+
+def test_a_slot_that_no_node_serves_is_waited_for(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """Both nodes of a shard are down: the others serve their slots, and nobody this one."""
+    producer = RedisStreamProducer(cluster, stream)
+    producer.publish(Message("web", "a"), wait_replicas=1)
+    owner = shards.slot_owner(stream)
+    down = [owner, replica_of(shards, owner)]
+    handled: list[str] = []
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    for name in reversed(down):
+        shards.nodes[name].kill()
+    with running(alice, handler=collect_into(handled)):
+        shards.wait_until(lambda: alice.health.outage, "it waits")
+        with pytest.raises(redis.RedisError):
+            producer.publish(Message("web", "b"), key="b", retry_for_s=0.5)
+        for name in down:
+            shards.nodes[name].start()
+        producer.publish(Message("web", "b"), key="b", retry_for_s=20)
+        shards.wait_until(lambda: handled == ["a", "b"], "all are handled", timeout_s=20)
+
+
+def test_a_node_with_another_password_is_named(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    owner = shards.nodes[shards.slot_owner(stream)]
+    client = owner.connect()
+    client.config_set("requirepass", "another")
+    try:
+        with pytest.raises(
+            redis.AuthenticationError, match=rf"the node 127\.0\.0\.1:{owner.port} refuses"
+        ):
+            run_until_it_ends(RedisStreamConsumer(cluster, stream, "billing"), lambda _: None)
+    finally:
+        client.config_set("requirepass", shards.nodes.password)

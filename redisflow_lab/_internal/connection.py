@@ -10,7 +10,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
 from redisflow_lab._internal.checks import check_client
-from redisflow_lab._internal.slot import SlotClient, SlotOwner, SlotPool
+from redisflow_lab._internal.slot import ServerClient, SlotClient, SlotOwner, SlotPool
 from redisflow_lab._internal.tls import with_tls_errors
 from redisflow_lab._internal.wire import ReplyParser
 
@@ -68,7 +68,7 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
         client: Redis = SlotClient.from_pool(pool)
     else:
         settings["connection_class"] = connection_class
-        client = Redis.from_pool(_pool_like(given, settings))
+        client = ServerClient.from_pool(_pool_like(given, settings))
     # redis-py would build a dict for each entry, and lose fields whose name occurs twice.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client

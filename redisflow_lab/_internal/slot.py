@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event as ThreadEvent
 from typing import Any, TypeVar, cast
 
 from redis import Connection, ConnectionPool, Redis, RedisCluster
@@ -12,14 +13,15 @@ from redis.exceptions import (
     ClusterDownError,
     MovedError,
     RedisClusterException,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from redisflow_lab._internal.printable import printable
 
-MOST_REDIRECTIONS = 5
-"""So often a command is sent again; a slot that has moved twice meanwhile needs two."""
+_MOST_REDIRECTIONS = 10
+_AT_ONCE = 2  # a slot that has moved twice meanwhile needs two
 
 Address = tuple[str, int]
 T = TypeVar("T")
@@ -55,6 +57,17 @@ def shard_of(redis: Redis) -> str | None:
     return "{}:{}".format(*pool.owner.address()) if isinstance(pool, SlotPool) else None
 
 
+def redirections() -> Iterator[None]:
+    """One item for each time that a command is sent again, a second at most.
+
+    While a slot is given to its new owner, the two nodes may name each other for a moment.
+    """
+    for number in range(_MOST_REDIRECTIONS):
+        if number >= _AT_ONCE:
+            ThreadEvent().wait(0.001 * 2**number)
+        yield
+
+
 def following(redis: Redis, transaction: Callable[[], T]) -> T:
     """Run a transaction where its slot is now, and return what it returns.
 
@@ -64,7 +77,7 @@ def following(redis: Redis, transaction: Callable[[], T]) -> T:
     to another node: no node executes a transaction in it then.
     """
     pool = redis.connection_pool
-    for _ in range(MOST_REDIRECTIONS):
+    for _ in redirections():
         try:
             return transaction()
         except MovedError as error:
@@ -176,6 +189,24 @@ class SlotPool(ConnectionPool):
             connection.disconnect()
 
 
+class ServerClient(Redis):
+    """A client of one server, which says so when it turns out to be a node of a cluster."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except AskError as error:
+            raise on_another_node(error) from None
+
+
+def on_another_node(error: AskError) -> ResponseError:
+    """What MOVED or ASK means to a client of one server."""
+    return ResponseError(
+        f"the stream is on another node of a Redis Cluster, {error.host}:{error.port}. Give a "
+        "client of the whole cluster, a redis.RedisCluster, which finds it"
+    )
+
+
 class SlotClient(Redis):
     """A client of the node that owns a slot. It follows MOVED, ASK and failovers.
 
@@ -185,7 +216,7 @@ class SlotClient(Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         pool = cast(SlotPool, self.connection_pool)
         execute = super().execute_command
-        for _ in range(MOST_REDIRECTIONS):
+        for _ in redirections():
             try:
                 return execute(*args, **options)  # type: ignore[no-untyped-call]
             except MovedError as error:

@@ -12,7 +12,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import AskError, MovedError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from redisflow_lab._internal.slot import MOST_REDIRECTIONS, SlotPool
+from redisflow_lab._internal.slot import SlotPool, on_another_node, redirections
 
 _WAIT = b"*3\r\n$4\r\nWAIT\r\n"
 
@@ -99,10 +99,7 @@ class CommandPipe:
             # the current one. redis-py's Sentinel connection does so in `read_response`.
             self._connection.disconnect()
         if isinstance(error, AskError) and not isinstance(self._pool, SlotPool):
-            raise ResponseError(
-                f"the stream is on another node of a Redis Cluster, {error.host}:{error.port}. "
-                "Give a client of the whole cluster, a redis.RedisCluster, which finds it"
-            )
+            raise on_another_node(error)
         raise error
 
     def _follow(self, pool: SlotPool, replies: list[Any]) -> None:
@@ -111,7 +108,7 @@ class CommandPipe:
         answers = [replies, *(_read(self._connection, len(packet)) for packet in packets[1:])]
         commands = [command for packet in packets for command in packet]
         replies = [reply for answer in answers for reply in answer]
-        for _ in range(MOST_REDIRECTIONS):
+        for _ in redirections():
             places = _redirected(commands, replies)
             if not places:
                 break

@@ -35,6 +35,7 @@ class DirectCluster(RedisCluster):
     """
 
     def __init__(self, ports: Sequence[int], real_ports: dict[int, int], password: str) -> None:
+        self._given = (ports, real_ports, password)
         self._real_ports = real_ports
         super().__init__(
             startup_nodes=[ClusterNode("127.0.0.1", port) for port in ports],
@@ -45,6 +46,9 @@ class DirectCluster(RedisCluster):
             reinitialize_steps=1,
             require_full_coverage=False,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # to copy it into another process
+        return DirectCluster, self._given
 
     def get_node(
         self, host: str | None = None, port: int | None = None, node_name: str | None = None
@@ -170,7 +174,7 @@ class Cluster(Topology):
         finally:
             self._move_keys(slot, old, to)  # what was written in the meantime
             # The new owner first: else no primary might serve the slot for a moment.
-            for name in sorted(members, key=[to, source].__contains__, reverse=True):
+            for name in (to, source, *(members.keys() - {to, source})):
                 if _is_primary(members[name]) and self.nodes[name].status == "running":
                     _set_slot(self.nodes[name].connect(), slot, "NODE", members[to]["node_id"])
             wait_until(

@@ -41,7 +41,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """
 
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, RedisCluster):
+        if type(value) is RedisCluster:
             nodes = value.nodes_manager
             return _reconnect_to_cluster, (
                 [(node.host, node.port) for node in value.get_nodes()],
