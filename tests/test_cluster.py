@@ -202,6 +202,54 @@ def test_a_killed_primary_is_replaced_and_what_its_replica_has_is_handled(
     )
 
 
+def test_a_publish_that_is_not_retried_finds_the_new_primary_when_it_is_repeated(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    producer = RedisStreamProducer(cluster, stream)
+    producer.publish(Message("web", "a"), wait_replicas=1)
+    killed = shards.slot_owner(stream)
+    shards.nodes[killed].kill()
+
+    def is_published() -> bool:
+        try:
+            producer.publish(Message("web", "b"))
+        except redis.RedisError:
+            return False
+        return True
+
+    shards.wait_until(is_published, "it is published")
+    assert cluster.xlen(stream) == 2
+    shards.nodes[killed].start()
+
+
+def test_a_primary_that_is_cut_off_is_left_when_it_refuses(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """It answers, so the connection is whole: CLUSTERDOWN is what there is to see."""
+    producer = RedisStreamProducer(cluster, stream)
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    handled: list[str] = []
+    former = shards.slot_owner(stream)
+    with running(alice, handler=collect_into(handled)):
+        producer.publish(Message("web", "a"), wait_replicas=1)
+        shards.wait_until(lambda: handled == ["a"], "it is handled")
+        shards.partition(former)
+        try:
+            client = shards.nodes[former].connect()
+            shards.wait_until(
+                lambda: client.cluster("INFO")["cluster_state"] == "fail", "it refuses"
+            )
+            producer.publish(Message("web", "b"), key="b", retry_for_s=20)
+            shards.wait_until(lambda: "b" in handled, "it is handled at the new primary")
+        finally:
+            shards.heal()
+    assert shards.slot_owner(stream) != former
+    shards.wait_until(
+        lambda: shards.servers().set_index("node").loc[former, "role"] == "replica",
+        "the former primary is a replica",
+    )
+
+
 def test_a_planned_failover_is_followed_without_an_error(
     shards: Lab, cluster: RedisCluster, stream: str
 ) -> None:
@@ -236,6 +284,7 @@ def test_a_publish_says_when_too_few_replicas_have_it_and_can_be_repeated(
 ) -> None:
     producer = RedisStreamProducer(cluster, stream)
     replica = shards.nodes[replica_of(shards, shards.slot_owner(stream))]
+    assert cluster.xlen(stream) == 0  # now the client knows the primary
     replica.pause()
     try:
         with pytest.raises(NotReplicatedError, match="0 of 1 replicas have confirmed") as told:
