@@ -80,17 +80,18 @@ class CommandPipe:
 
         If there are errors among them, raises the first one after reading all replies.
         """
-        if not self._answered:
+        if self._answered:
+            replies = self._answered.popleft()
+            errors = _errors_in(replies)
+        else:
             replies = _read(self._connection, len(self._unanswered[0]))
-            if isinstance(self._pool, SlotPool) and any(map(_is_redirection, replies)):
+            errors = _errors_in(replies)
+            if isinstance(self._pool, SlotPool) and any(map(_is_redirection, errors)):
                 self._follow(self._pool, replies)
-            else:
-                self._unanswered.popleft()
-                self._answered.append(replies)
-        replies = self._answered.popleft()
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                self._raise(reply)
+                return self.receive()
+            self._unanswered.popleft()
+        if errors:
+            self._raise(errors[0])
         return replies
 
     def _raise(self, error: ResponseError) -> NoReturn:
@@ -144,6 +145,10 @@ class CommandPipe:
             self._connection.disconnect()  # else the next user reads these replies as its own
             self._unanswered.clear()
         self._pool.release(self._connection)
+
+
+def _errors_in(replies: list[Any]) -> list[ResponseError]:
+    return [reply for reply in replies if isinstance(reply, ResponseError)]
 
 
 def _redirected(commands: list[bytes], replies: list[Any]) -> list[int]:
