@@ -8,54 +8,26 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Redisflow, redisflow_at
 from consumers import NewConsumer, Publish, numbered
 from handlers import decline
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 
-Redisflow = Callable[..., "Done"]
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
 (PERMISSIONS,) = re.findall(r"\*\*Permissions\.\*\* (.*)", DOCUMENTED)
 
 
-class Done:
-    """What a command did."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def sentence(self) -> str:
-        """What it said of an error, without the frame that is drawn around it."""
-        return " ".join(self.err.replace("│", " ").split())
-
-
 @pytest.fixture
 def redisflow(lab_in_use: Lab, tmp_path: Path) -> Redisflow:
-    """Runs the command on the lab's server, in an environment with as little as possible."""
-
-    def run(*arguments: object, url: str = lab_in_use.url, **environment: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "redisflow_lab", *map(str, arguments)],
-            env={"PATH": os.environ["PATH"], "REDISFLOW_URL": url, "HOME": str(tmp_path)}
-            | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-            | environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        return Done(done)
-
-    return run
+    """Runs the command on the lab's server."""
+    return redisflow_at(lab_in_use.url, tmp_path)
 
 
 def test_streams_are_listed_with_what_they_hold(
@@ -65,7 +37,9 @@ def test_streams_are_listed_with_what_they_hold(
     lab.redis.xgroup_create(stream, "billing", id="0")
     (row,) = redisflow("streams", "--match", stream, "--seconds", 0, "--json").json
     assert row.pop("memory_bytes") > 100
-    assert row == {"stream": stream, "length": 5, "groups": 1, "entries_per_s": None}
+    assert row == {
+        "stream": stream, "shard": None, "length": 5, "groups": 1, "entries_per_s": None,
+    }  # fmt: skip
     (row,) = redisflow("streams", "--match", stream, "--seconds", 0.1, "--json").json
     assert row["entries_per_s"] == 0
     table = redisflow("streams", "--match", stream).out
@@ -84,6 +58,7 @@ def test_a_stream_is_inspected_as_it_is(
     assert (found["length"], found["entries_added"]) == (3, 3)
     assert (group["lag"], group["pending"], group["oldest_pending_id"]) == (1, 2, ids[0])
     assert [row["consumer"] for row in group["consumers"]] == ["alice"]
+    assert found["shard"] is None
     assert (found["first"]["content"], found["last"]["content"]) == ("1 x Dune", "1 x Ulysses")
     text = redisflow("inspect", stream).out
     assert "3 entries of 3 that were added" in text
@@ -463,6 +438,12 @@ def keys_of(value: Any) -> set[str]:
     return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
+def documented_names() -> set[str]:
+    """Every key that docs/cli.md names, and more."""
+    names = re.findall(r'`"?(\w+)"?`|"(base64)"', DOCUMENTED)
+    return {name for pair in names for name in pair}
+
+
 def test_the_page_names_each_key_that_is_printed(
     lab: Lab, stream: str, letters: list[str], redisflow: Redisflow
 ) -> None:
@@ -481,8 +462,7 @@ def test_the_page_names_each_key_that_is_printed(
     printed = set().union(
         *(keys_of(redisflow(*command, "--json").json) for command in commands)
     )
-    names = {*re.findall(r'`"?(\w+)"?`|"(base64)"', DOCUMENTED)}
-    assert printed <= {name for pair in names for name in pair}
+    assert printed <= documented_names()
 
 
 def test_groups_are_watched_while_the_server_goes_and_comes(

@@ -25,8 +25,12 @@ Address = tuple[str, int]
 T = TypeVar("T")
 
 
+class DifferentSlotsError(ValueError):
+    """Raised if keys that must change together are in different slots of a cluster."""
+
+
 def check_one_slot(redis: Redis | RedisCluster, stream: str, other: str) -> None:
-    """Raise ValueError if `other` is on another shard of the cluster than its stream may be.
+    """Raise DifferentSlotsError if two keys are in different slots of a cluster.
 
     One command or script must reach both keys, and it reaches one slot only:
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
@@ -35,7 +39,7 @@ def check_one_slot(redis: Redis | RedisCluster, stream: str, other: str) -> None
         return
     slots = [key_slot(key.encode()) for key in (stream, other)]
     if slots[0] != slots[1]:
-        raise ValueError(
+        raise DifferentSlotsError(
             f"{stream!r} is in slot {slots[0]} of the cluster and {other!r} in slot "
             f"{slots[1]}, but they must change together. Give them one hash tag, such as "
             f"'{{orders}}' and '{{orders}}:dead'"

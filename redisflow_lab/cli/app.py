@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from redisflow_lab.cli import dead_letters, entries, exporter, retention, streams, watch
+from redisflow_lab.cli import (
+    dead_letters,
+    entries,
+    exporter,
+    retention,
+    streams,
+    watch,
+)
 
 app = typer.Typer(
     help="RedisFlow Lab: learn what a Redis Stream promises by breaking it on purpose.",
@@ -63,8 +70,8 @@ def doctor() -> None:
 
 _OPERATE = "Operate streams"
 for command in (
-    streams.streams, streams.inspect, entries.entries, entries.pending, entries.publish,
-    retention.trim, watch.watch, exporter.exporter,
+    streams.streams, streams.inspect, entries.entries,
+    entries.pending, entries.publish, retention.trim, watch.watch, exporter.exporter,
 ):  # fmt: skip
     app.command(rich_help_panel=_OPERATE)(command)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_OPERATE)
