@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from redisflow_lab import RedisStreamConsumer
 from redisflow_lab.interfaces import Handler
+from redisflow_lab.partitions import PartitionedConsumer
 
 NewConsumer = Callable[..., RedisStreamConsumer]
 """Fixture `consumer`: name, redis, group, and the options of `RedisStreamConsumer`."""
@@ -18,7 +19,9 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def running(*consumers: RedisStreamConsumer, handler: Handler) -> Iterator[StopEvent]:
+def running(
+    *consumers: RedisStreamConsumer | PartitionedConsumer, handler: Handler
+) -> Iterator[StopEvent]:
     """Run each consumer in a thread while the block runs; what one raised is raised.
 
     Yields the event that stops them.

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 from commands import Redisflow, redisflow_at
-from consumers import NewConsumer, Publish, numbered
+from consumers import NewConsumer, Publish, numbered, running
 from handlers import decline
 
 from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
+from redisflow_lab.partitions import PartitionedConsumer, PartitionedProducer
 
+WAITS = "What is published to them waits"
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
 (PERMISSIONS,) = re.findall(r"\*\*Permissions\.\*\* (.*)", DOCUMENTED)
 
@@ -123,6 +125,37 @@ def test_pending_entries_are_shown_with_their_owners(
     assert old["id"] == ids[0]
     (bobs,) = redisflow("pending", stream, "billing", "--consumer", "bob", "--json").json
     assert bobs["id"] == ids[2]
+
+
+def test_partitions_are_shown_with_the_members_that_read_them(
+    own_lab: Lab, redisflow: Redisflow
+) -> None:
+    missing = redisflow("partitions", "orders")
+    assert (missing.status, "has no partitions" in missing.sentence) == (1, True)
+    producer = PartitionedProducer(own_lab.redis, "orders", partitions=2)
+    producer.publish_many([("a", Message("web", "a"))])  # in partition 1
+    unread = redisflow("partitions", "orders", "--json")
+    assert (unread.status, [row["group"] for row in unread.json]) == (0, [None, None])
+    member = PartitionedConsumer(
+        own_lab.redis, "orders", "billing", partitions=2, member=0, of=2, block_ms=20
+    )
+    with running(member, handler=print):
+        own_lab.wait_until(lambda: own_lab.redis.exists("{orders:0}") == 1, "it reads")
+        done = redisflow("partitions", "orders", "billing", "--json")
+    assert done.status == 3
+    assert f"1 of 2 partitions: 1. {WAITS}: start member 1 of 2" in done.sentence
+    zero, one = done.json
+    assert keys_of(done.json) <= documented_names()
+    assert (zero["owner"], zero["length"], zero["lag"]) == ("member 0 of 2", 0, 0)
+    assert (one["owner"], one["length"], one["lag"]) == (None, 1, None)
+    table = redisflow("partitions", "orders").out
+    assert table.count("no active member") == 2
+    assert "shard" not in table
+    unknown = redisflow("partitions", "orders", "shipping")
+    assert (unknown.status, "no group 'shipping'" in unknown.sentence) == (1, True)
+    own_lab.redis.set("orders:partitions", "many")
+    wrong = redisflow("partitions", "orders")
+    assert (wrong.status, "not a number of partitions" in wrong.sentence) == (1, True)
 
 
 def test_a_message_is_published_once_for_a_key(

@@ -9,6 +9,7 @@ from redisflow_lab.cli import (
     dead_letters,
     entries,
     exporter,
+    partitions,
     retention,
     streams,
     watch,
@@ -70,7 +71,7 @@ def doctor() -> None:
 
 _OPERATE = "Operate streams"
 for command in (
-    streams.streams, streams.inspect, entries.entries,
+    streams.streams, streams.inspect, partitions.partitions, entries.entries,
     entries.pending, entries.publish, retention.trim, watch.watch, exporter.exporter,
 ):  # fmt: skip
     app.command(rich_help_panel=_OPERATE)(command)
