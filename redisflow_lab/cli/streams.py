@@ -14,6 +14,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import explain_server_error
 from redisflow_lab._internal.slot import shard_of
+from redisflow_lab.cli.durations import for_people
 from redisflow_lab.cli.entries import Stream, decoded
 from redisflow_lab.cli.output import Json, console, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, fail, server_at, stream_at
@@ -129,18 +130,18 @@ def inspect(stream: Stream, url: Url = HERE, as_json: Json = False) -> None:
             out.print(f"{which}: {entry['id']}  {printable(said)}", markup=False)
     print()
     show(
-        found["groups"],
+        [_with_idle(group, "oldest_idle_ms") for group in found["groups"]],
         {
             "group": "group",
             "lag": "lag",
             "pending": "pending",
-            "oldest_idle_ms": "oldest idle (ms)",
+            "idle": "oldest idle",
             "last_delivered_id": "last delivered",
         },
         as_json=False,
     )
     consumers = [
-        {"group": group["group"], **consumer}
+        {"group": group["group"], **_with_idle(consumer, "idle_ms")}
         for group in found["groups"]
         for consumer in group["consumers"]
     ]
@@ -151,10 +152,16 @@ def inspect(stream: Stream, url: Url = HERE, as_json: Json = False) -> None:
             "group": "group",
             "consumer": "consumer",
             "pending": "pending",
-            "idle_ms": "idle (ms)",
+            "idle": "idle",
         },
         as_json=False,
     )
+
+
+def _with_idle(row: dict[str, Any], key: str) -> dict[str, Any]:
+    """The row, with its idle time as people say it."""
+    idle_ms = row[key]
+    return row | {"idle": "" if idle_ms is None else for_people(idle_ms)}
 
 
 def _added(redis: Redis | RedisCluster, key: bytes) -> int | None:
