@@ -18,6 +18,7 @@ from consumers import NewConsumer, Publish, numbered, running
 from handlers import decline
 
 from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab.cli.durations import for_people
 from redisflow_lab.lab import Lab
 from redisflow_lab.partitions import PartitionedConsumer, PartitionedProducer
 
@@ -125,6 +126,41 @@ def test_pending_entries_are_shown_with_their_owners(
     assert old["id"] == ids[0]
     (bobs,) = redisflow("pending", stream, "billing", "--consumer", "bob", "--json").json
     assert bobs["id"] == ids[2]
+    assert " 1 h " in redisflow("pending", stream, "billing", "--idle", "30m").out
+    assert " 1 h " in redisflow("inspect", stream).out
+
+
+@pytest.mark.parametrize(
+    ("ms", "says"),
+    [
+        (0, "0 ms"), (999, "999 ms"), (1_000, "1 s"), (61_500, "1 min 1 s"),
+        (3_900_000, "1 h 5 min"), (3_600_999, "1 h"), (90_061_000, "1 d 1 h"),
+    ],
+)  # fmt: skip
+def test_idle_times_are_shown_as_people_say_them(ms: int, says: str) -> None:
+    assert for_people(ms) == says
+
+
+def test_a_group_is_deleted_after_saying_what_is_lost(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(5))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    delete = ("groups", "delete", stream, "billing")
+    unasked = redisflow(*delete)
+    assert unasked.status == 2
+    lost = (
+        "delete the group billing, with 2 entries pending, 3 entries not read, and 1 consumer"
+    )
+    assert lost in unasked.sentence
+    found = {"group": "billing", "pending": 2, "lag": 3, "consumers": 1}
+    assert redisflow(*delete, "--dry-run", "--json").json == found | {"deleted": False}
+    assert len(lab.redis.xinfo_groups(stream)) == 1
+    assert redisflow(*delete, "--yes", "--json").json == found | {"deleted": True}
+    assert lab.redis.xinfo_groups(stream) == []
+    assert lab.redis.xlen(stream) == 5
+    assert "no group 'billing'" in redisflow(*delete, "--yes").sentence
 
 
 def test_partitions_are_shown_with_the_members_that_read_them(
@@ -490,6 +526,7 @@ def test_the_page_names_each_key_that_is_printed(
         ("dead-letters", "redrive", stream, letter["letter_id"], "--yes"),
         ("dead-letters", "discard", stream, "--all", "--yes"),
         ("consumers", "prune", stream, "billing", "--idle", "0", "--yes"),
+        ("groups", "delete", stream, "billing", "--dry-run"),
         ("trim", stream, "--acknowledged", "--yes"),
     ]  # fmt: skip
     printed = set().union(

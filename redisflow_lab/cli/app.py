@@ -9,6 +9,7 @@ from redisflow_lab.cli import (
     dead_letters,
     entries,
     exporter,
+    groups,
     partitions,
     retention,
     streams,
@@ -76,6 +77,7 @@ for command in (
 ):  # fmt: skip
     app.command(rich_help_panel=_OPERATE)(command)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_OPERATE)
+app.add_typer(groups.app, name="groups", rich_help_panel=_OPERATE)
 consumers = typer.Typer(no_args_is_help=True, help="The names in a group.")
 consumers.command()(retention.prune)
 app.add_typer(consumers, name="consumers", rich_help_panel=_OPERATE)
