@@ -187,6 +187,8 @@ def test_partitions_are_shown_with_the_members_that_read_them(
     table = redisflow("partitions", "orders").out
     assert table.count("no active member") == 2
     assert "shard" not in table
+    whole = redisflow("inspect", "orders")
+    assert (whole.status, "orders has 2 partitions" in whole.sentence) == (1, True)
     unknown = redisflow("partitions", "orders", "shipping")
     assert (unknown.status, "no group 'shipping'" in unknown.sentence) == (1, True)
     own_lab.redis.set("orders:partitions", "many")

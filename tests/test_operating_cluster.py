@@ -420,18 +420,29 @@ def exporting(url: str, *streams: str) -> Iterator[Callable[[], Samples]]:
 
 
 def test_a_scrape_of_a_cluster_says_where_each_stream_is(
-    cluster: Lab, redis: RedisCluster, orders: str
+    redis: RedisCluster, orders: str, redisflow: Redisflow
 ) -> None:
     other = f"{other_slot_than(orders)}:scraped"
     for stream in (orders, other):
         publish(redis, stream, "a")
     registry = CollectorRegistry()
     registry.register(StreamCollector(redis, [orders, other]))
-    found = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in registry.collect()
-        for sample in family.samples
-    }
+    limited = redis.get_primaries()[1]
+    client = redis.get_redis_connection(limited)
+    client.config_set("maxmemory", 10**9)
+    try:
+        found = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in registry.collect()
+            for sample in family.samples
+        }
+        said = redisflow("streams", "--match", orders, "--seconds", 0).out
+    finally:
+        client.config_set("maxmemory", 0)
+    assert re.findall(r"The node 127.0.0.1:\d+ uses \d+% of its maxmemory", said)
+    assert said.count("maxmemory") == 1
+    limits = {name: value for name, value in found.items() if "max_bytes" in name[0]}
+    assert limits == {("redis_memory_max_bytes", limited.name): 10**9}
     for stream in (orders, other):
         assert found["redis_stream_length", "db0", stream] == 1
         shard = redis.get_node_from_key(stream)
@@ -486,8 +497,10 @@ def test_a_node_that_is_down_hides_only_what_it_has(
         with exporting(cluster.nodes[name].url, "parcels") as scrape_exporter:
             assert scrape_exporter()["redisflow_up", "", ""] == 0
             cluster.nodes[name].start()
-            found = scrape_exporter()  # it is a node of a cluster, as it turns out
-        assert found["redisflow_up", "", ""] == 1
+            # It is a node of a cluster, as it turns out.
+            up = ("redisflow_up", "", "")
+            cluster.wait_until(lambda: scrape_exporter()[up] == 1, "it serves again")
+            found = scrape_exporter()
         assert {stream for metric, stream, _ in found if metric == "redis_stream_length"} == {
             *streams
         }
