@@ -19,6 +19,7 @@ from redis import RedisCluster
 from redis.client import Pipeline
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
+from several import lab_of, put_in_order
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab._internal.connection import slot_client
@@ -35,9 +36,8 @@ from redisflow_lab.retention import trim
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Lab]:
     """Three primaries with a replica each, for all tests of this file."""
-    lab = Lab(cluster=3, replicas=1)
-    yield lab
-    lab.close()
+    with lab_of(cluster=3, replicas=1) as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -258,6 +258,7 @@ def test_keys_in_two_slots_are_a_sentence(
 def test_a_slot_that_no_node_has_is_a_sentence(
     cluster: Lab, redis: RedisCluster, orders: str, redisflow: Redisflow
 ) -> None:
+    publish(redis, orders, "a")
     slot = key_slot(orders.encode())
     owner = redis.get_node_from_key(orders)
     assert owner is not None
@@ -265,8 +266,8 @@ def test_a_slot_that_no_node_has_is_a_sentence(
     for client in clients:
         client.execute_command("CLUSTER DELSLOTS", slot)
     try:
-        for command in ("inspect", "entries"):
-            done = redisflow(command, orders)
+        for command in (("inspect", orders), ("entries", orders), ("streams", "--seconds", 0)):
+            done = redisflow(*command)
             assert (done.status, "or a part of it" in done.sentence) == (1, True), done.err
     finally:
         redis.get_redis_connection(owner).execute_command("CLUSTER ADDSLOTS", slot)
@@ -505,4 +506,4 @@ def test_a_node_that_is_down_hides_only_what_it_has(
             *streams
         }
     finally:
-        cluster.nodes[name].start()
+        put_in_order(cluster)

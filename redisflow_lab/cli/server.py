@@ -11,7 +11,12 @@ import typer
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection
-from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
+from redis.exceptions import (
+    ClusterDownError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+)
 from redis.retry import Retry
 
 from redisflow_lab._internal.backoff import transient_reason
@@ -39,6 +44,7 @@ _OF_THE_SERVER = (
     redis.ConnectionError,
     redis.TimeoutError,
     ClusterDownError,
+    SlotNotCoveredError,
     redis.exceptions.NoPermissionError,
     redis.exceptions.ReadOnlyError,
 )
