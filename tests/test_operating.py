@@ -177,6 +177,7 @@ def test_partitions_are_shown_with_the_members_that_read_them(
     )
     with running(member, handler=print):
         own_lab.wait_until(lambda: own_lab.redis.exists("{orders:0}") == 1, "it reads")
+        own_lab.redis.set("{orders:1}:owner:billing", "of another program")
         done = redisflow("partitions", "orders", "billing", "--json")
     assert done.status == 3
     assert f"1 of 2 partitions: 1. {WAITS}: start member 1 of 2" in done.sentence
