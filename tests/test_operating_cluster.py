@@ -258,22 +258,43 @@ def test_keys_in_two_slots_are_a_sentence(
 def test_a_slot_that_no_node_has_is_a_sentence(
     cluster: Lab, redis: RedisCluster, orders: str, redisflow: Redisflow
 ) -> None:
-    publish(redis, orders, "a")
+    publish(redis, f"{other_slot_than(orders)}:served", "a")
     slot = key_slot(orders.encode())
     owner = redis.get_node_from_key(orders)
     assert owner is not None
-    clients = [node.connect() for node in cluster.nodes.running()]
+    # The owner first: as long as it has the slot, it tells the others.
+    nodes = sorted(cluster.nodes.running(), key=lambda node: node.port != owner.port)
+    clients = [node.connect() for node in nodes]
+
+    def states() -> set[str]:
+        return {client.cluster("INFO")["cluster_state"] for client in clients}
+
+    def set_full_coverage(value: str) -> None:
+        for client in clients:
+            client.config_set("cluster-require-full-coverage", value)
+
+    set_full_coverage("yes")
     for client in clients:
         client.execute_command("CLUSTER DELSLOTS", slot)
     try:
-        for command in (("inspect", orders), ("entries", orders), ("streams", "--seconds", 0)):
-            done = redisflow(*command)
+        cluster.wait_until(lambda: states() == {"fail"}, "no node serves any slot")
+        done = redisflow("streams", "--seconds", 0)
+        assert (done.status, "The cluster is down" in done.sentence) == (1, True), done.err
+        set_full_coverage("no")
+        cluster.wait_until(lambda: states() == {"ok"}, "the other slots are served")
+        for command in ("inspect", "entries"):
+            done = redisflow(command, orders)
             assert (done.status, "or a part of it" in done.sentence) == (1, True), done.err
     finally:
+        set_full_coverage("no")
         redis.get_redis_connection(owner).execute_command("CLUSTER ADDSLOTS", slot)
     cluster.wait_until(
-        lambda: all(
-            client.cluster("INFO")["cluster_slots_assigned"] == "16384" for client in clients
+        lambda: (
+            states() == {"ok"}
+            and all(
+                client.cluster("INFO")["cluster_slots_assigned"] == "16384"
+                for client in clients
+            )
         ),
         "each node knows it again",
     )
