@@ -30,9 +30,9 @@ Effect = Callable[[Pipeline, Delivery], object]
 def handle_once(
     effect: Effect,
     redis: Redis | RedisCluster,
-    scope: str,
+    scope: str | Callable[[Delivery], str],
     *,
-    key: Callable[[Delivery], str] = lambda delivery: delivery.entry_id,
+    key: Callable[[Delivery], str] | None = None,
     remember_s: int = 7 * 24 * 3_600,
 ) -> Handler:
     """Make a handler that applies an effect in Redis once for each key.
@@ -45,11 +45,12 @@ def handle_once(
     redis:      a client of the server, or the cluster, that holds the effect. It may be
                 another one than that of the stream
     scope:      prefix of the deduplication key, which is `<scope>:<key>`; usually
-                "<stream>:done:<group>"
+                "<stream>:done:<group>". Or a function that returns it for a delivery: with
+                partitions, `lambda delivery: f"{delivery.stream}:done:billing"
     key:        returns the key of a delivery. The entry id (default) deduplicates
-                redeliveries, but not a message that was published twice. A colon in it is
-                written as %3A. The partitions of a stream may have entries with the same id:
-                return a key that is the message's own there
+                redeliveries, but not a message that was published twice. Entries of two
+                streams may have the same id: so if the scope does not begin with the stream,
+                the stream is part of the key. A colon in it is written as %3A
     remember_s: when the deduplication key expires, in seconds (default: a week). A message
                 that is delivered later than that, for example a dead letter that is redriven,
                 has its effect again
@@ -80,21 +81,25 @@ def handle_once(
     if not callable(effect):
         raise TypeError(f"effect must be callable, not {type(effect).__name__}: {effect!r}")
     check_client(redis)
-    scope = check_name("scope", scope)
-    if isinstance(redis, RedisCluster):
-        _check_hash_tag(scope)
-    client = slot_client(redis, scope)
+    if not callable(scope):
+        _check_scope(redis, scope)
     check_positive("remember_s", remember_s)
+    clients: dict[int, Redis] = {}  # by slot; one, if there is no cluster
 
     def handle(delivery: Delivery) -> None:
+        mark = mark_of(delivery)
+        slot = key_slot(mark.encode()) if isinstance(redis, RedisCluster) else 0
+        if slot not in clients:
+            clients[slot] = slot_client(redis, mark)
+        client = clients[slot]
         try:
-            following(client, lambda: apply_once(delivery))
+            following(client, lambda: apply_once(client, mark, delivery))
         except (ClusterCrossSlotError, MovedError) as error:
             if client is redis:
                 raise
             raise ResponseError(
                 f"the effect and its deduplication key are in different slots of the cluster: "
-                f"{error}. Give the scope {scope!r} and all keys of the effect one hash tag, "
+                f"{error}. Give the scope and all keys of the effect one hash tag, "
                 "such as {stock}"
             ) from None
         except RedisError as error:
@@ -103,8 +108,18 @@ def handle_once(
                 raise
             raise TransientError(f"{reason}: {error}") from error
 
-    def apply_once(delivery: Delivery) -> None:
-        mark = f"{scope}:{name_part(check_name('key', key(delivery)))}"
+    def mark_of(delivery: Delivery) -> str:
+        prefix = scope
+        if callable(prefix):
+            prefix = prefix(delivery)
+            _check_scope(redis, prefix)
+        if key is not None:
+            return f"{prefix}:{name_part(check_name('key', key(delivery)))}"
+        if not prefix.startswith(delivery.stream):
+            prefix = f"{prefix}:{name_part(delivery.stream)}"
+        return f"{prefix}:{delivery.entry_id}"
+
+    def apply_once(client: Redis, mark: str, delivery: Delivery) -> None:
         with client.pipeline() as pipeline:
             while True:
                 pipeline.watch(mark)
@@ -136,8 +151,11 @@ def handle_once(
     return handle
 
 
-def _check_hash_tag(scope: str) -> None:
+def _check_scope(redis: Redis | RedisCluster, scope: str) -> None:
     """Raise ValueError if deduplication keys with this scope are in many slots of a cluster."""
+    check_name("scope", scope)
+    if not isinstance(redis, RedisCluster):
+        return
     if key_slot(f"{scope}:a".encode()) != key_slot(f"{scope}:b".encode()):
         raise ValueError(
             f"scope must have a hash tag in a cluster, but it is {scope!r}: each deduplication "

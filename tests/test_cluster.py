@@ -20,7 +20,13 @@ from redisflow_lab import (
     RedisStreamProducer,
 )
 from redisflow_lab.dead_letters import DeadLetters
+from redisflow_lab.idempotency import handle_once
 from redisflow_lab.lab import Lab
+from redisflow_lab.partitions import (
+    PartitionedConsumer,
+    PartitionedProducer,
+    partition_streams,
+)
 
 
 @pytest.fixture(scope="module")
@@ -422,3 +428,32 @@ def test_a_node_with_another_password_is_named(
             run_until_it_ends(RedisStreamConsumer(cluster, stream, "billing"), lambda _: None)
     finally:
         client.config_set("requirepass", shards.nodes.password)
+
+
+# ---------------------------------------------------------------- partitions
+
+
+def test_effects_of_partitions_are_in_their_slots_and_happen_once(
+    shards: Lab, cluster: RedisCluster
+) -> None:
+    streams = partition_streams("effects", 6)
+    assert len({shards.slot_owner(each) for each in streams}) == 3
+    producer = PartitionedProducer(cluster, "effects", partitions=6)
+    producer.publish_many([(str(number), Message("web", str(number))) for number in range(60)])
+    member = PartitionedConsumer(
+        cluster, "effects", "billing", partitions=6, member=0, of=1, block_ms=50
+    )
+    once = handle_once(
+        lambda pipeline, delivery: pipeline.incr(f"{delivery.stream}:billed"),
+        cluster,
+        lambda delivery: f"{delivery.stream}:done:billing",
+    )
+
+    def billed() -> int:
+        return sum(int(cluster.get(f"{each}:billed") or 0) for each in streams)
+
+    with running(member, handler=lambda delivery: [once(delivery), once(delivery)]):
+        shards.wait_until(lambda: billed() == 60, "all are billed")
+        shards.migrate_slot(streams[0], to=another_primary(shards, streams[0]))
+        producer.publish_many([(str(number), Message("web", "a")) for number in range(60)])
+        shards.wait_until(lambda: billed() == 120, "all are billed after a slot has moved")

@@ -20,8 +20,8 @@ from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 
 
-def delivery(entry_id: str, content: str = "1 x Dune") -> Delivery:
-    return Delivery(entry_id, Message("web", content), 1, lambda: True)
+def delivery(entry_id: str, content: str = "1 x Dune", stream: str = "") -> Delivery:
+    return Delivery(entry_id, Message("web", content), 1, lambda: True, stream=stream)
 
 
 def counting(counter: str) -> Callable[[Pipeline, Delivery], object]:
@@ -215,3 +215,23 @@ def test_an_outage_of_the_server_of_the_effect_uses_up_no_delivery(
             wait_until(lambda: lab.redis.get(effects) == b"2", "both are handled")
     assert paused
     assert len(own_lab.dead_letters()) == 0
+
+
+def test_entries_of_two_streams_with_one_id_have_both_their_effects(
+    lab: Lab, stream: str
+) -> None:
+    handle = handle_once(counting(stream), lab.redis, lab.key("shop:done"))
+    for each in (f"{stream}:orders", f"{stream}:returns"):
+        for _ in range(2):
+            handle(delivery("1-0", stream=each))
+    assert lab.redis.get(stream) == b"2"
+
+
+def test_a_scope_may_follow_the_stream(lab: Lab, stream: str) -> None:
+    handle = handle_once(
+        counting(stream), lab.redis, lambda delivery: f"{delivery.stream}:done"
+    )
+    for _ in range(2):
+        handle(delivery("1-0", stream=stream))
+    assert lab.redis.get(stream) == b"1"
+    assert lab.redis.get(f"{stream}:done:1-0") == b"1-0"
