@@ -11,6 +11,7 @@ import redis
 from consumers import numbered, run_until_it_ends, running
 from handlers import collect_into, decline
 from redis import RedisCluster
+from several import lab_of
 
 from redisflow_lab import (
     Message,
@@ -28,12 +29,13 @@ from redisflow_lab.partitions import (
     partition_streams,
 )
 
+pytestmark = pytest.mark.by_server
+
 
 @pytest.fixture(scope="module")
 def shards() -> Iterator[Lab]:
-    lab = Lab("own", cluster=3, replicas=1)
-    yield lab
-    lab.close()
+    with lab_of(cluster=3, replicas=1) as lab:
+        yield lab
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from redisflow_lab.lab.server import ServerError
 
 _READY_S = 5.0
 
+pytestmark = pytest.mark.by_server
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Lab]:

@@ -10,6 +10,8 @@ from redisflow_lab import Message, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.server import ServerError
 
+pytestmark = pytest.mark.by_server
+
 
 @pytest.fixture(scope="module")
 def sentinel_lab() -> Iterator[Lab]:

@@ -32,6 +32,8 @@ from redisflow_lab.metrics import ClientMetrics, StreamCollector
 from redisflow_lab.partitions import PartitionedConsumer, PartitionedProducer
 from redisflow_lab.retention import trim
 
+pytestmark = pytest.mark.by_server
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Lab]:
