@@ -29,10 +29,15 @@ def in_order(cluster: Lab) -> Iterator[None]:
     put_in_order(cluster)
 
 
-def a_pair(lab: Lab) -> tuple[str, str]:
-    """A primary and its replica."""
-    (first, *_) = lab.replication().to_dict("records")
-    return first["primary"], first["replica"]
+def a_pair(lab: Lab, number: int = 1) -> tuple[str, str]:
+    """The primary and the replica among node-1 and node-4, node-2 and node-5, ...
+
+    Tests with a failover take one each: on Redis 7.0, a replica that is elected a second time
+    within four node timeouts may win with the votes of the first time, and an old epoch. Then
+    the others do not believe it.
+    """
+    pair = f"node-{number}", f"node-{number + 3}"
+    return pair if role(lab, pair[0]) == "primary" else (pair[1], pair[0])
 
 
 def test_keys_are_on_all_primaries_and_the_client_finds_them(cluster: Lab) -> None:
@@ -55,10 +60,8 @@ def test_a_killed_primary_is_replaced_by_its_replica(cluster: Lab) -> None:
     )
     cluster.nodes[primary].kill()
     cluster.wait_until(
-        # A vote that fails, because the last one was a moment ago, is repeated after 6 s.
         lambda: cluster.slot_owner(key) == replica,
         "it is replaced",
-        timeout_s=20,
     )
 
     def answers() -> bool:
@@ -71,14 +74,14 @@ def test_a_killed_primary_is_replaced_by_its_replica(cluster: Lab) -> None:
 
 
 def test_a_planned_failover_returns_when_all_nodes_know(cluster: Lab) -> None:
-    primary, replica = a_pair(cluster)
+    primary, replica = a_pair(cluster, 2)
     assert cluster.failover(replica) == replica
     assert role(cluster, replica) == "primary"
     assert role(cluster, primary) == "replica"
 
 
 def test_a_minority_writes_until_it_notices_and_is_replaced(cluster: Lab) -> None:
-    primary, replica = a_pair(cluster)
+    primary, replica = a_pair(cluster, 3)
     key = key_on(cluster, primary)
     minority = cluster.nodes[primary].connect()
     cluster.partition(primary)
@@ -93,10 +96,8 @@ def test_a_minority_writes_until_it_notices_and_is_replaced(cluster: Lab) -> Non
 
     cluster.wait_until(refuses, "the minority refuses writes")
     cluster.wait_until(
-        # A vote that fails, because the last one was a moment ago, is repeated after 6 s.
         lambda: cluster.slot_owner(key) == replica,
         "it is replaced",
-        timeout_s=20,
     )
     servers = cluster.servers().set_index("node")
     assert [*servers.loc[[primary, replica], "serves"]] == ["no", "yes"]
