@@ -125,5 +125,13 @@ def expect_invoices(scene: Scene, contents: Iterable[str], meaning: str) -> None
         expect(count, found[content], what, command, meaning)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: "1 order", "2 orders".
+
+    many: the plural, if it is not `one` with an s
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
+
+
 def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

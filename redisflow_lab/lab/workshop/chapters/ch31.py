@@ -9,6 +9,7 @@ from redisflow_lab.lab.workshop.exercise import (
     Exercise,
     NotYetError,
     Wrong,
+    counted,
     expect,
     expect_no_more,
 )
@@ -381,8 +382,7 @@ trim(task.redis, task.orders, acknowledged=True)"""
             )
         if unread := scene.unread(NEWSLETTER):
             raise NotYetError(
-                f"newsletter would be given {len(unread)} old "
-                f"order{'s' if len(unread) != 1 else ''} ({command}).\n"
+                f"newsletter would be given {counted(len(unread), 'old order')} ({command}).\n"
                 "It needs what is published from now on. Where does its cursor have to be?"
             )
         meaning = "No group needs the others any more. What removes them, and asks the groups?"
