@@ -135,6 +135,44 @@ def stored(nodes: list[ast.AST]) -> set[str]:
     } | {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
+@each_chapter
+def test_each_link_works_where_a_learner_opens_it(chapter: Chapter) -> None:
+    """In notebooks/, and in a copy, where Jupyter shows no file outside of the folder.
+
+    What lies elsewhere in the project is named, as a path from its folder, and not linked.
+    """
+    for target in links(source(chapter, "markdown")):
+        if not target.startswith(("https://", "#")):
+            assert target.partition("#")[0] in {each.file for each in CHAPTERS}, target
+
+
+@each_chapter
+def test_what_a_chapter_names_in_the_project_exists(chapter: Chapter) -> None:
+    text = source(chapter, "markdown")
+    for named_path in re.findall(r"`((?:docs|examples|tests|tools)/[\w./-]+)`", text):
+        assert (NOTEBOOKS.parent / named_path).exists(), named_path
+
+
+def links(text: str) -> list[str]:
+    """The targets of links and images, inline, by reference and in HTML."""
+    inline = re.findall(r"\]\(\s*<?([^\s)>]+)", text)
+    by_reference = re.findall(r"^\s*\[[^\]]+\]:\s*<?([^\s>]+)", text, re.MULTILINE)
+    return inline + by_reference + re.findall(r"(?:href|src)=[\"']([^\"']+)", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](../docs/x.md)",
+        "![a](../docs/x.png 'b')",
+        "[a]: ../docs/x.md",
+        '<a href="../x">b</a>',
+    ],
+)
+def test_a_link_is_found(text: str) -> None:
+    assert [link[:3] for link in links(text)] == ["../"]
+
+
 def test_the_readme_has_the_chapters_as_they_are() -> None:
     """`make notebooks` writes them."""
     text = README.read_text()

@@ -13,7 +13,7 @@ from redisflow_lab.capabilities import unsupported
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.workshop import Task, exercise
 from redisflow_lab.lab.workshop.chapters import CHAPTERS, EXERCISES
-from redisflow_lab.lab.workshop.exercise import Wrong
+from redisflow_lab.lab.workshop.exercise import Wrong, counted
 from redisflow_lab.lab.workshop.progress import Progress
 from redisflow_lab.lab.workshop.tasks import Exercises
 from redisflow_lab.lab.workshop.verdict import Outcome
@@ -91,6 +91,39 @@ def test_an_exercise_has_three_wrong_answers_that_are_told_apart(exercise_id: st
     assert len(said) >= 3
     assert not [(one, other) for one in said for other in said if one != other and one in other]
     assert len(set(said)) == len(said)
+
+
+NEEDS_NO_NEW_ORDERS = [
+    "30-known", "30-on-call", "31-day", "31-safe", "31-forgotten", "32-acknowledge", "32-bound",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("exercise_id", NEEDS_NO_NEW_ORDERS)
+def test_a_cell_of_another_task_that_published_to_this_one_is_noticed(
+    task: Task, exercise_id: str
+) -> None:
+    """`task` is the one that was set last, also in a cell further up that is run again."""
+    do(task, EXERCISES[exercise_id].solution)
+    pipe = task.redis.pipeline(transaction=False)
+    for _ in range(300):
+        pipe.xadd(task.orders, {"data": "x"})
+    pipe.execute()
+    verdict = task.check()
+    assert verdict.outcome is Outcome.FAILED
+    assert "the one that was set last" in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (counted(1, "order"), "1 order"),
+        (counted(0, "order"), "0 orders"),
+        (counted(2, "order was", "orders were"), "2 orders were"),
+        (counted(1, "order was", "orders were"), "1 order was"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(said: str, expected: str) -> None:
+    assert said == expected
 
 
 @pytest.mark.parametrize("exercise_id", EXERCISES)

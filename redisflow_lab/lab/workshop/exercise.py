@@ -90,6 +90,22 @@ def expect_kept(scene: Scene, entry_ids: Iterable[str]) -> None:
         )
 
 
+def expect_no_more(scene: Scene, count: int) -> None:
+    """Raise NotYetError if the stream has more entries than these.
+
+    In a notebook, `task` is the task that was set last: a cell of an earlier one that is run
+    again may publish to the stream of this one.
+    """
+    if (found := scene.redis.xlen(scene.orders)) > count:
+        raise NotYetError(
+            f"Expected at most {count} orders in the stream, found {found} "
+            f"(XLEN {scene.orders}).\n"
+            "This task needs no new ones. Was a cell of another task run after this one was "
+            "set? `task` is always the one that was set last. Run the cell with exercise(...) "
+            "again."
+        )
+
+
 def expect_invoices(scene: Scene, contents: Iterable[str], meaning: str) -> None:
     """Raise NotYetError unless the invoices have exactly these contents, in any order.
 
@@ -107,6 +123,14 @@ def expect_invoices(scene: Scene, contents: Iterable[str], meaning: str) -> None
     for content, count in expected.items():
         what = f"invoice{'s' if count != 1 else ''} {content!r}"
         expect(count, found[content], what, command, meaning)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: "1 order", "2 orders".
+
+    many: the plural, if it is not `one` with an s
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def _listed(names: list[str]) -> str:

@@ -3,7 +3,13 @@
 from typing import Any
 
 from redisflow_lab.lab.workshop.chapter import Chapter
-from redisflow_lab.lab.workshop.exercise import Exercise, NotYetError, Wrong, expect
+from redisflow_lab.lab.workshop.exercise import (
+    Exercise,
+    NotYetError,
+    Wrong,
+    counted,
+    expect,
+)
 from redisflow_lab.lab.workshop.scene import Scene
 from redisflow_lab.message import Message
 
@@ -279,12 +285,13 @@ class Retry(Exercise):
         found = f"Expected 150 entries, found {length} ({command}). Begin anew.\n"
         if about["idmp-maxsize"] < 150:
             return (
-                f"{found}The stream has room for {about['idmp-maxsize']} keys of a producer: "
-                "which ones does it still know when the second round begins?"
+                f"{found}The stream has room for {counted(about['idmp-maxsize'], 'key')} of a "
+                "producer: which ones does it still know when the second round begins?"
             )
         return (
-            f"{found}There is room for {about['idmp-maxsize']} keys now. What does XCFGSET "
-            "with another value do to the known ones? Or did the keys of the rounds differ?"
+            f"{found}There is room for {counted(about['idmp-maxsize'], 'key')} now. What does "
+            "XCFGSET with another value do to the known ones? Or did the keys of the rounds "
+            "differ?"
         )
 
 

@@ -1,10 +1,9 @@
 """Exercises and predictions of chapter 30: metrics and alerts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.inspection.groups import look_at
 from redisflow_lab.lab.workshop.chapter import Chapter
 from redisflow_lab.lab.workshop.exercise import (
     Exercise,
@@ -13,9 +12,9 @@ from redisflow_lab.lab.workshop.exercise import (
     expect,
     expect_invoices,
     expect_kept,
+    expect_no_more,
 )
-from redisflow_lab.lab.workshop.scene import BOOKS, Scene, content_of
-from redisflow_lab.message import Message
+from redisflow_lab.lab.workshop.scene import Scene, content_of
 
 HOUR_MS = 3_600_000
 
@@ -38,121 +37,6 @@ def expect_group(scene: Scene, *groups: str) -> None:
             )
 
 
-class Find(Exercise):
-    id = "30-find"
-    goal = (
-        "bob has claimed each order that has been pending for more than an hour, in whichever "
-        "of the three groups it is. Every other pending order stays with its consumer."
-    )
-    given = (
-        "task.redis, task.orders (1-0 to 6-0, with the groups audit, billing and shipping; a "
-        "consumer called alice is at work in one of them, and died in another)"
-    )
-    minutes = 4
-    hints = (
-        "XPENDING with IDLE lists what has been idle for at least so many milliseconds. Ask it "
-        "for each group.",
-        "XAUTOCLAIM has the same condition built in: it claims nothing that is younger.",
-        'task.redis.xautoclaim(task.orders, group, "bob", 3_600_000), for each group.',
-    )
-    solution = """\
-for group in ("audit", "billing", "shipping"):
-    task.redis.xautoclaim(task.orders, group, "bob", 3_600_000)"""
-    wrong = (
-        Wrong(
-            "everything that alice has",
-            """\
-for group in ("audit", "billing", "shipping"):
-    for row in task.redis.xpending_range(task.orders, group, "-", "+", 10, "alice"):
-        task.redis.xclaim(task.orders, group, "bob", 0, [row["message_id"]])""",
-            "The same name in another group is another consumer",
-        ),
-        Wrong(
-            "everything in the group where they are",
-            'task.redis.xautoclaim(task.orders, "shipping", "bob", 0)',
-            "and its consumer is at work on it",
-        ),
-        Wrong(
-            "one of them",
-            'task.redis.xautoclaim(task.orders, "shipping", "bob", 3_600_000, count=1)',
-            "found alice",
-        ),
-        Wrong(
-            "claimed for a consumer that is at work already",
-            'task.redis.xautoclaim(task.orders, "shipping", "carol", 3_600_000)',
-            "found carol",
-        ),
-        Wrong(
-            "acknowledged",
-            'task.redis.xack(task.orders, "shipping", "2-0", "4-0")',
-            "no consumer will be given it again",
-        ),
-    )
-    why = (
-        "The idle time, and not the name, tells a stranded order from one that is at work. "
-        "XAUTOCLAIM asks for it on the server, so nothing can change in between."
-    )
-
-    _STRANDED = ("2-0", "4-0")
-    _AT_WORK = {"billing": ("1-0", "2-0", "3-0"), "shipping": ("5-0",)}
-
-    def set(self, scene: Scene) -> None:
-        scene.publish(6)
-        redis: Any = scene.redis
-        for group in ("audit", "billing", "shipping"):
-            redis.xgroup_create(scene.orders, group, id="0")
-        redis.xreadgroup("billing", "alice", {scene.orders: ">"}, count=3)
-        for group, alice in (("audit", "dave"), ("shipping", "alice")):
-            redis.xreadgroup(group, alice, {scene.orders: ">"}, count=4)
-        redis.xreadgroup("shipping", "carol", {scene.orders: ">"}, count=1)
-        redis.xack(scene.orders, "audit", "1-0", "2-0", "3-0", "4-0")
-        redis.xack(scene.orders, "shipping", "1-0", "3-0")
-        age(scene, "shipping", "alice", self._STRANDED, 2 * HOUR_MS)
-
-    def is_attempted(self, scene: Scene) -> bool:
-        shipping = [("2-0", "alice"), ("4-0", "alice"), ("5-0", "carol")]
-        billing = [(entry_id, "alice") for entry_id in self._AT_WORK["billing"]]
-        return (self._owners(scene, "shipping"), self._owners(scene, "billing")) != (
-            shipping,
-            billing,
-        )
-
-    @staticmethod
-    def _owners(scene: Scene, group: str) -> list[tuple[str, str]]:
-        return [(row.entry_id, row.consumer) for row in scene.pending(group)]
-
-    def check(self, scene: Scene) -> None:
-        expect_group(scene, "audit", "billing", "shipping")
-        owners = {group: dict(self._owners(scene, group)) for group in ("billing", "shipping")}
-        for entry_id in self._AT_WORK["billing"]:
-            if owners["billing"].get(entry_id) != "alice":
-                raise NotYetError(
-                    f"{entry_id} was taken from alice of billing (XPENDING {scene.orders} "
-                    "billing - + 10).\nShe is at work there: it had been idle for seconds. The "
-                    "same name in another group is another consumer. Run the cell with "
-                    "exercise(...) again."
-                )
-        command = f"XPENDING {scene.orders} shipping - + 10"
-        if owners["shipping"].get("5-0") != "carol":
-            raise NotYetError(
-                f"5-0 was taken from carol of shipping ({command}).\nIt had been idle for "
-                "seconds, and its consumer is at work on it. Which condition leaves it alone? "
-                "Run the cell with exercise(...) again."
-            )
-        for entry_id in self._STRANDED:
-            if entry_id not in owners["shipping"]:
-                raise NotYetError(
-                    f"{entry_id} is no longer pending in shipping ({command}).\nIt was not "
-                    "handled, and no consumer will be given it again. Run the cell with "
-                    "exercise(...) again."
-                )
-        for entry_id in self._STRANDED:
-            owner = printable(owners["shipping"][entry_id])
-            what = f"as the consumer that has {entry_id} of shipping pending"
-            meaning = "What had been idle for more than an hour there, and who claims it?"
-            expect("bob", owner, what, command, meaning)
-
-
 class Known(Exercise):
     id = "30-known"
     goal = (
@@ -162,9 +46,10 @@ class Known(Exercise):
     given = (
         "task.redis, task.orders (1-0 and 2-0 are billed and acknowledged; 3-0 and 5-0 are "
         "unread; 4-0 was deleted), task.invoices, the handler task.bill, and "
-        "task.worker(name, handler)"
+        'task.worker(name, handler), whose wait_for("acked", n) waits until it has '
+        "acknowledged n orders"
     )
-    minutes = 3
+    minutes = 4
     hints = (
         "The lag is not known while a deleted entry lies ahead of the group.",
         "Which command moves a group past an entry, and gives what is left to a consumer?",
@@ -232,6 +117,7 @@ task.worker("bob", task.bill).wait_for("acked", 4)""",
     def check(self, scene: Scene) -> None:
         expect_group(scene, scene.group)
         expect_kept(scene, ("1-0", "2-0", "3-0", "5-0"))
+        expect_no_more(scene, 4)
         command = f"XINFO GROUPS {scene.orders}"
         unread, billed = scene.unread(), scene.billed()
         for row in scene.pending():
@@ -259,186 +145,194 @@ task.worker("bob", task.bill).wait_for("acked", 4)""",
         expect_invoices(scene, map(content_of, (1, 2, 3, 5)), meaning)
 
 
-class Quiet(Exercise):
-    id = "30-quiet"
+class OnCall(Exercise):
+    id = "30-on-call"
     goal = (
-        "none of the five rules would fire for this stream, and each of its five orders is "
-        "billed exactly once and acknowledged."
+        "bob has been given each order that has been stranded for more than ten minutes, and "
+        "each that was not delivered, in whichever of the three groups that is. Every other "
+        "pending order stays with its consumer, and no group was moved."
     )
     given = (
-        "task.redis, task.orders (five orders of an hour ago: three have been pending with "
-        "alice ever since, who is dead, and two are unread), task.invoices, the "
-        "handler task.bill, and task.worker(name, handler)"
+        "task.redis, task.orders (1-0 to 7-0; 5-0 was cancelled and deleted) with the groups "
+        "audit, billing and shipping. A consumer called alice is at work in one group, and "
+        "died in another"
     )
     minutes = 4
     hints = (
-        "One alert is about what is pending, the other about what is unread. What does both, "
-        "claim and read?",
-        "A consumer claims what has been idle for its min_idle_ms; a worker of the lab has one "
-        "minute.",
-        'task.worker("bob", task.bill), and wait until it has acknowledged five orders.',
+        "For each group: XINFO GROUPS shows its consumers and its last-delivered-id, and "
+        "XPENDING with IDLE shows whose orders have been idle for so many milliseconds.",
+        "In one group, orders are pending with a dead consumer: which command takes them over, "
+        "and nothing that is younger? In another, orders were never delivered. Which command "
+        "does that?",
+        'task.redis.xautoclaim(task.orders, group, "bob", 600_000) takes over what is stranded '
+        'in a group; task.redis.xreadgroup(group, "bob", {task.orders: ">"}) reads what is new '
+        "in a group.",
     )
     solution = """\
-bob = task.worker("bob", task.bill)
-bob.wait_for("acked", 5)"""
-    _BOB = 'bob = task.worker("bob", task.bill{})\nbob.wait_for("acked", 2)\nbob.stop()'
+task.redis.xautoclaim(task.orders, "shipping", "bob", 600_000)
+task.redis.xreadgroup("audit", "bob", {task.orders: ">"})"""
+    _CLAIM = 'task.redis.xautoclaim(task.orders, "shipping", "bob", 600_000)\n'
     wrong = (
         Wrong(
-            "the lease of the dead consumer was renewed",
+            "everything that alice has",
             """\
-for row in task.redis.xpending_range(task.orders, "billing", "-", "+", 10):
-    ids = [row["message_id"]]
-    task.redis.xclaim(task.orders, "billing", "alice", 0, ids, justid=True)
-"""
-            + _BOB.format(""),
-            "only postpones the alert",
+for group in ("audit", "billing", "shipping"):
+    for row in task.redis.xpending_range(task.orders, group, "-", "+", 10, "alice"):
+        task.redis.xclaim(task.orders, group, "bob", 0, [row["message_id"]])""",
+            "The same name in another group is another consumer",
         ),
         Wrong(
-            "acknowledged unread and unbilled",
-            """\
-ids = [row["message_id"] for row in task.redis.xpending_range(
-    task.orders, "billing", "-", "+", 10)]
-task.redis.xack(task.orders, "billing", *ids)
-"""
-            + _BOB.format(""),
-            "was acknowledged, or its consumer deleted",
+            "everything in the group where they are",
+            'task.redis.xautoclaim(task.orders, "shipping", "bob", 0)',
+            "and its consumer is at work on it",
         ),
         Wrong(
-            "the group was moved to the end",
-            """\
-task.redis.xgroup_setid(task.orders, "billing", "$")
-bob = task.worker("bob", task.bill)
-bob.wait_for("acked", 3)
-bob.stop()""",
-            "was moved past it",
+            "one of them",
+            'task.redis.xautoclaim(task.orders, "shipping", "bob", 600_000, count=1)',
+            "found alice",
         ),
         Wrong(
-            "a consumer that does not claim for ten hours",
-            _BOB.format(", min_idle_ms=36_000_000"),
-            "StreamEntriesStranded still fires",
+            "claimed for a consumer that is at work already",
+            'task.redis.xautoclaim(task.orders, "shipping", "carol", 600_000)',
+            "found carol",
         ),
         Wrong(
-            "only what was pending",
-            """\
-_, entries, _ = task.redis.xautoclaim(task.orders, "billing", "bob", 60_000)
-from redisflow_lab import Message
-for entry_id, fields in entries:
-    task.redis.rpush(task.invoices, Message.from_fields(fields).content)
-    task.redis.xack(task.orders, "billing", entry_id)""",
-            "StreamLagGrows still fires",
+            "acknowledged",
+            'task.redis.xack(task.orders, "shipping", "2-0", "4-0")',
+            "no consumer will be given it again",
         ),
         Wrong(
-            "a handler that fails, and a limit of one delivery",
+            "only claimed, in each group",
             """\
-def fail(delivery):
-    raise ValueError("no")
-bob = task.worker("bob", fail, max_deliveries=1)
-bob.wait_for("dead-lettered", 5)
-bob.stop()""",
-            "StreamDeadLetters fires",
+for group in ("audit", "billing", "shipping"):
+    task.redis.xautoclaim(task.orders, group, "bob", 600_000)""",
+            "fires: 6-0 was not delivered",
+        ),
+        Wrong(
+            "the alert of the other group was silenced",
+            _CLAIM + 'task.redis.xgroup_setid(task.orders, "audit", "$")',
+            "The alert is silent, and audit never sees",
+        ),
+        Wrong(
+            "a name, and no work",
+            _CLAIM + 'task.redis.xgroup_createconsumer(task.orders, "audit", "bob")',
+            "StreamGroupWithoutConsumers is silent",
         ),
     )
     why = (
-        "One running consumer silences both alerts, because it claims and reads. Everything "
-        "that silences an alert and bills no order only moves the loss to where no rule looks."
+        "An alert names a symptom, and the numbers of the group name the remedy: what has been "
+        "idle for long is claimed, and what was never delivered is read. The group with the "
+        "same name and as much pending is only busy. And a lag above 0 finds none of the three."
     )
 
+    _STRANDED = ("2-0", "4-0")
+    _UNREAD = ("6-0", "7-0")
+    _CANCELLED = "5-0"
+    _KEPT = ("1-0", "2-0", "3-0", "4-0", "6-0", "7-0")
+
     def set(self, scene: Scene) -> None:
+        scene.publish(7)
         redis: Any = scene.redis
-        then_ms = 1_000 * redis.time()[0] - HOUR_MS
-        for number in range(1, len(BOOKS) + 1):
-            fields = Message("web", content_of(number)).to_fields()
-            redis.xadd(scene.orders, fields, id=f"{then_ms}-{number}")
-        redis.xgroup_create(scene.orders, scene.group, id="0")
-        redis.xreadgroup(scene.group, "alice", {scene.orders: ">"}, count=3)
-        pending = [row.entry_id for row in scene.pending()]
-        age(scene, scene.group, "alice", pending, HOUR_MS)
+        for group in ("audit", "billing", "shipping"):
+            redis.xgroup_create(scene.orders, group, id="0")
+        redis.xreadgroup("audit", "dave", {scene.orders: ">"}, count=4)
+        redis.xack(scene.orders, "audit", "1-0", "2-0", "3-0", "4-0")
+        redis.xgroup_delconsumer(scene.orders, "audit", "dave")
+        redis.xreadgroup("billing", "alice", {scene.orders: ">"})
+        redis.xack(scene.orders, "billing", "1-0", "2-0", "3-0", "4-0", self._CANCELLED)
+        redis.xreadgroup("shipping", "alice", {scene.orders: ">"}, count=4)
+        redis.xreadgroup("shipping", "carol", {scene.orders: ">"})
+        redis.xack(scene.orders, "shipping", "1-0", "3-0", self._CANCELLED)
+        redis.xdel(scene.orders, self._CANCELLED)
+        age(scene, "shipping", "alice", self._STRANDED, HOUR_MS)
 
     def is_attempted(self, scene: Scene) -> bool:
-        pending = [(row.consumer, row.idle_ms > HOUR_MS // 2) for row in scene.pending()]
-        now = pending, len(scene.unread()), len(scene.ids()), len(scene.billed())
-        dead = scene.redis.exists(f"{scene.orders}:dead")
-        return bool(dead) or now != ([("alice", True)] * 3, 2, 5, 0)
+        rows: Any = scene.redis.xinfo_groups(scene.orders)
+        groups = [(row["name"], row["consumers"], row["last-delivered-id"]) for row in rows]
+        owners = [self._owners(scene, group) for group in ("billing", "shipping")]
+        return (groups, *owners, scene.ids()) != (
+            [(b"audit", 0, b"4-0"), (b"billing", 1, b"7-0"), (b"shipping", 2, b"7-0")],
+            dict.fromkeys(self._UNREAD, "alice"),
+            dict.fromkeys(self._STRANDED, "alice") | dict.fromkeys(self._UNREAD, "carol"),
+            [*self._KEPT],
+        )
+
+    @staticmethod
+    def _owners(scene: Scene, group: str) -> dict[str, str]:
+        return {row.entry_id: row.consumer for row in scene.pending(group)}
 
     def check(self, scene: Scene) -> None:
-        expect_group(scene, scene.group)
-        if len(scene.ids()) < len(BOOKS):
-            raise NotYetError(
-                f"Expected {len(BOOKS)} orders in the stream, found {len(scene.ids())} "
-                f"(XLEN {scene.orders}).\n"
-                "A deleted order cannot be billed any more. Run the cell with exercise(...) "
-                "again."
-            )
-        if dead := look_at(scene.redis, scene.orders).dead:
-            raise NotYetError(
-                f"StreamDeadLetters fires: {dead} of the orders failed "
-                f"(XRANGE {scene.orders}:dead - +).\n"
-                "Is task.bill the handler? Run the cell with exercise(...) again."
-            )
-        self._check_pending(scene)
-        for entry_id, content in self._unbilled(scene):
-            if entry_id in scene.unread():
+        expect_group(scene, "audit", "billing", "shipping")
+        expect_kept(scene, self._KEPT)
+        expect_no_more(scene, len(self._KEPT))
+        self._check_those_at_work(scene)
+        owners = self._owners(scene, "shipping")
+        command = f"XPENDING {scene.orders} shipping - + 10"
+        for entry_id in self._STRANDED:
+            if entry_id not in owners:
                 raise NotYetError(
-                    "StreamLagGrows still fires: the oldest unread order was written an hour "
-                    f"ago (XINFO GROUPS {scene.orders}).\nWho reads it?"
+                    f"{entry_id} is no longer pending in shipping ({command}).\nIt was not "
+                    "handled, and no consumer will be given it again. Run the cell with "
+                    "exercise(...) again."
                 )
-            number = int(entry_id.partition("-")[2])
-            lost = (
-                "it was acknowledged, or its consumer deleted"
-                if number <= 3
-                else "the group was moved past it"
-            )
-            raise NotYetError(
-                f"{entry_id} ({content}) is not billed, and no consumer will be given it: "
-                f"{lost} (XPENDING {scene.orders} {scene.group}).\n"
-                "All alerts are silent, and nobody will find this order. Run the cell with "
-                "exercise(...) again."
-            )
-        if unread := scene.unread():
-            raise NotYetError(
-                f"{unread[0]} is billed, and the group has not read it "
-                f"(XINFO GROUPS {scene.orders}).\nThe next consumer bills it a second time."
-            )
-        meaning = "An order was billed more than once. Who was given it?"
-        expect_invoices(scene, map(content_of, range(1, len(BOOKS) + 1)), meaning)
+            owner = printable(owners[entry_id])
+            what = f"as the consumer that has {entry_id} of shipping pending"
+            meaning = "What had been idle for an hour there, and who claims it?"
+            expect("bob", owner, what, command, meaning)
+        self._check_audit(scene)
 
-    @staticmethod
-    def _check_pending(scene: Scene) -> None:
-        billed = scene.billed()
-        for row in scene.pending():
-            where = f"(XPENDING {scene.orders} {scene.group} - + 10)"
-            who = printable(row.consumer)
-            if row.content in billed:
-                raise NotYetError(
-                    f"{row.entry_id} is billed, and still pending with {who} {where}.\n"
-                    "It will be delivered and billed again. What tells Redis that it is done?"
-                )
-            if row.idle_ms > 600_000:
-                raise NotYetError(
-                    f"StreamEntriesStranded still fires: {row.entry_id} has been pending with "
-                    f"{who} for {row.idle_ms // 60_000} min {where}.\nWho claims it, and when?"
-                )
-            raise NotYetError(
-                f"{row.entry_id} is pending with {who}, and not billed {where}.\n"
-                "Its idle time began anew, which only postpones the alert. Who bills it?"
-            )
+    def _check_those_at_work(self, scene: Scene) -> None:
+        for group, name in (("billing", "alice"), ("shipping", "carol")):
+            owners = self._owners(scene, group)
+            for entry_id in self._UNREAD:
+                if owners.get(entry_id) != name:
+                    other = (
+                        " The same name in another group is another consumer."
+                        if group == "billing"
+                        else ""
+                    )
+                    raise NotYetError(
+                        f"{entry_id} was taken from {name} of {group} (XPENDING "
+                        f"{scene.orders} {group} - + 10).\nIt had been idle for seconds, and "
+                        f"its consumer is at work on it.{other} Which condition leaves it "
+                        "alone? Run the cell with exercise(...) again."
+                    )
 
-    @staticmethod
-    def _unbilled(scene: Scene) -> Iterator[tuple[str, str]]:
-        billed = scene.billed()
-        for entry_id in scene.ids():
-            content = scene.content(entry_id) or ""
-            if content not in billed:
-                yield entry_id, content
+    def _check_audit(self, scene: Scene) -> None:
+        owners, unread = self._owners(scene, "audit"), scene.unread("audit")
+        command = f"XINFO GROUPS {scene.orders}"
+        for entry_id in self._UNREAD:
+            if entry_id in unread:
+                rows: Any = scene.redis.xinfo_groups(scene.orders)
+                named = any(row["name"] == b"audit" and row["consumers"] for row in rows)
+                silent = "StreamGroupWithoutConsumers is silent, but " if named else ""
+                raise NotYetError(
+                    f"{silent}StreamLagGrows still fires: {entry_id} was not delivered to a "
+                    f"consumer of audit ({command}).\nThe lag of audit is not known, because "
+                    f"{self._CANCELLED} is deleted. Which command gives it to bob?"
+                )
+            if entry_id not in owners:
+                raise NotYetError(
+                    f"{entry_id} is neither unread nor pending in audit ({command}).\nThe "
+                    "alert is silent, and audit never sees this order. Run the cell with "
+                    "exercise(...) again."
+                )
+            expect(
+                "bob",
+                printable(owners[entry_id]),
+                f"as the consumer that has {entry_id} of audit pending",
+                f"XPENDING {scene.orders} audit - + 10",
+                "Which consumer is new, and free?",
+            )
 
 
 CHAPTER = Chapter(
     file="30_observe_and_alert.ipynb",
     title="Observe a stream, and alert on what matters",
     goal="Choose the numbers that show a broken group, and know which failures they miss.",
-    reading=14,
+    reading=17,
     predicting=4,
-    extra=3,
+    extra=6,
     builds_on=("10", "12"),
     mistakes=(
         "A growing lag is the sign of every failure.",
@@ -447,8 +341,8 @@ CHAPTER = Chapter(
         "When lag and pending are 0, every order was handled.",
         "A dead consumer is no longer counted.",
     ),
-    skippable="What is called extra, and the section on what only the client knows.",
-    surprise="An order is deleted, nothing gets better, and an alert goes away.",
+    skippable="What is called extra: errors that only the client knows, and trimmed orders.",
+    surprise="An order is deleted, nothing gets better, and a dashboard goes blank.",
     trouble=(
         "The page listens on a free port of 127.0.0.1 and ends with the kernel. A server that "
         "was killed shows as redisflow_up 0, and its numbers as nan: lab.server.start()."
@@ -463,21 +357,17 @@ CHAPTER = Chapter(
             "new, and the single return has waited for an hour."
         ),
         "30-cancelled": (
-            "Two orders wait, so the group should be listed. But Redis no longer knows how "
-            "many there are, and a number that is missing is not above 0."
+            "Orders wait in both groups, so both should be listed. But Redis no longer knows "
+            "how many wait in orders, and a number that is missing is not above 0."
         ),
         "30-dead": (
             "A failed order looks like unfinished work. It was read, so it is no lag, and "
             "after its dead letter was written it was acknowledged, so it is not pending."
-        ),
-        "30-series": (
-            "Twenty new names look like twenty new series, or more. No label of this page is "
-            "a consumer's name, so the numbers that are there only grow."
         ),
         "30-trimmed": (
             "Trimming deletes entries, and leaves the pending entries list alone. So three ids "
             "are still pending, in a stream of one entry."
         ),
     },
-    exercises=(Find, Known, Quiet),
+    exercises=(Known, OnCall),
 )

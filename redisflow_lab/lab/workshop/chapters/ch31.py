@@ -2,8 +2,17 @@
 
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from redisflow_lab.lab.workshop.chapter import Chapter
-from redisflow_lab.lab.workshop.exercise import Exercise, NotYetError, Wrong, expect
+from redisflow_lab.lab.workshop.exercise import (
+    Exercise,
+    NotYetError,
+    Wrong,
+    counted,
+    expect,
+    expect_no_more,
+)
 from redisflow_lab.lab.workshop.scene import Scene
 
 SHIPPING, AUDIT, NEWSLETTER = "shipping", "audit", "newsletter"
@@ -39,6 +48,38 @@ def expect_pending(scene: Scene, entry_ids: tuple[str, ...]) -> None:
         )
 
 
+def note_trims(scene: Scene) -> None:
+    """Note how many XTRIM the server has executed, for `expect_effect`."""
+    scene.redis.set(scene.key("trims"), _trims(scene))
+
+
+def has_trimmed(scene: Scene) -> bool:
+    """Whether the server has executed an XTRIM, for any client, since `note_trims`."""
+    noted: Any = scene.redis.get(scene.key("trims"))
+    return _trims(scene) > int(noted or 0)
+
+
+def _trims(scene: Scene) -> int:
+    try:
+        stats: Any = scene.redis.info("commandstats")
+    except ResponseError:  # not every user of a shared server may ask
+        return 0
+    return int(stats.get("cmdstat_xtrim", {}).get("calls", 0))
+
+
+def expect_effect(scene: Scene, count: int, meaning: str) -> None:
+    """Raise NotYetError if there was an XTRIM, and all orders are still there.
+
+    count:   of the orders that the task was set with
+    meaning: what causes that
+    """
+    if scene.redis.xlen(scene.orders) == count and has_trimmed(scene):
+        raise NotYetError(
+            f"There was an XTRIM, and no order of this stream is removed (XLEN {scene.orders})."
+            f"\n{meaning}"
+        )
+
+
 class Day(Exercise):
     id = "31-day"
     goal = "every order that was written more than a day ago is removed, and no other order."
@@ -46,7 +87,8 @@ class Day(Exercise):
         "task.redis, task.orders (280 orders, some of them days old, the others written in "
         "the last day)"
     )
-    minutes = 2
+    minutes = 3
+    extra = True
     hints = (
         "An id begins with the time of writing. Which word of XTRIM removes up to an id?",
         "TIME gives the server's time in seconds and microseconds. An id has milliseconds, and "
@@ -82,6 +124,12 @@ task.redis.xtrim(task.orders, minid=a_day_ago, approximate=False)"""
             "task.redis.xtrim(task.orders, minid=minid, approximate=False)",
             "found 0 (",
         ),
+        Wrong(
+            "seconds instead of milliseconds",
+            "minid = task.redis.time()[0] - 86_400\n"
+            "task.redis.xtrim(task.orders, minid=minid, approximate=False)",
+            "lower than every id",
+        ),
     )
     why = (
         "An id is a time, so an age is a MINID. With = it is kept to the millisecond; with ~ "
@@ -98,11 +146,15 @@ task.redis.xtrim(task.orders, minid=a_day_ago, approximate=False)"""
             for age in ages:
                 commands.xadd(scene.orders, {"data": "x"}, id=f"{now - age}-0")
             commands.execute()
+        note_trims(scene)
 
     def is_attempted(self, scene: Scene) -> bool:
-        return len(scene.ids()) != self._OLD + self._YOUNG
+        return len(scene.ids()) != self._OLD + self._YOUNG or has_trimmed(scene)
 
     def check(self, scene: Scene) -> None:
+        expect_no_more(scene, self._OLD + self._YOUNG)
+        meaning = "Your MINID is lower than every id: is it in milliseconds, as the ids are?"
+        expect_effect(scene, self._OLD + self._YOUNG, meaning)
         a_day_ago = self._now(scene) - 24 * HOUR
         written = [int(entry_id.partition("-")[0]) for entry_id in scene.ids()]
         old = sum(time < a_day_ago for time in written)
@@ -136,7 +188,7 @@ class Safe(Exercise):
         "task.redis, task.orders (1-0 to 14-0: billing has read all of them, and two are "
         "pending; shipping has read some, and has acknowledged what it read)"
     )
-    minutes = 4
+    minutes = 5
     hints = (
         "Ask for each group: is something pending? If so, the oldest of it; if not, what comes "
         "after last-delivered-id.",
@@ -174,6 +226,11 @@ class Safe(Exercise):
             'task.redis.xtrim(task.orders, minid="11-0", approximate=False)',
             "the cursor of shipping at 9-0",
         ),
+        Wrong(
+            "the default of redis-py, which is ~",
+            'task.redis.xtrim(task.orders, minid="10-0")',
+            "only whole nodes",
+        ),
     )
     why = (
         "A group that has nothing pending still needs all that it has not read. The smallest "
@@ -186,13 +243,16 @@ class Safe(Exercise):
         scene.publish(14)
         read(scene, scene.group, "alice", 14, pending=self._PENDING)
         read(scene, SHIPPING, "carol", 9, pending=())
+        note_trims(scene)
 
     def is_attempted(self, scene: Scene) -> bool:
         pending = len(scene.pending()), len(scene.pending(SHIPPING))
         unread = len(scene.unread(SHIPPING))
-        return (len(scene.ids()), unread, *pending) != (14, 5, 2, 0)
+        changed = (len(scene.ids()), unread, *pending) != (14, 5, 2, 0)
+        return changed or has_trimmed(scene)
 
     def check(self, scene: Scene) -> None:
+        expect_no_more(scene, 14)
         expect_pending(scene, self._PENDING)
         rows: Any = scene.redis.xinfo_groups(scene.orders)
         cursors = {row["name"].decode(): row["last-delivered-id"].decode() for row in rows}
@@ -204,6 +264,11 @@ class Safe(Exercise):
                 "It has not handled what is after that. Run the cell with exercise(...) again, "
                 "and trim without moving anything."
             )
+        meaning = (
+            "With ~, which is the default of redis-py, only whole nodes are removed, and this "
+            "stream is shorter than one."
+        )
+        expect_effect(scene, 14, meaning)
         ids, command = scene.ids(), f"XRANGE {scene.orders} - +"
         if missing := scene.deleted(f"{number}-0" for number in range(10, 15)):
             raise NotYetError(
@@ -300,6 +365,7 @@ trim(task.redis, task.orders, acknowledged=True)"""
         return now != (40, 3, 40) or AUDIT not in scene.groups()
 
     def check(self, scene: Scene) -> None:
+        expect_no_more(scene, 40)
         expect_pending(scene, self._PENDING)
         groups, command = scene.groups(), f"XINFO GROUPS {scene.orders}"
         if AUDIT in groups:
@@ -316,7 +382,7 @@ trim(task.redis, task.orders, acknowledged=True)"""
             )
         if unread := scene.unread(NEWSLETTER):
             raise NotYetError(
-                f"newsletter would be given {len(unread)} old orders ({command}).\n"
+                f"newsletter would be given {counted(len(unread), 'old order')} ({command}).\n"
                 "It needs what is published from now on. Where does its cursor have to be?"
             )
         meaning = "No group needs the others any more. What removes them, and asks the groups?"
@@ -330,26 +396,22 @@ CHAPTER = Chapter(
     goal="Bound a stream by length, by age or by what is acknowledged, and lose no order.",
     reading=15,
     predicting=4,
-    extra=5,
-    builds_on=("01", "02", "12"),
+    extra=9,
+    builds_on=("01", "02"),
     mistakes=(
         "An acknowledged order no longer takes memory.",
         "Deleting orders with XDEL frees their memory.",
         "A trim waits for a group that has not read yet, or reports an error.",
         "No error and nothing pending mean that nothing was lost.",
-        "Without groups, every entry counts as acknowledged.",
+        "A group that no consumer reads for holds nothing back.",
     ),
-    skippable="What is called extra: short steps, and when a lag is known again.",
+    skippable="What is called extra: short steps, the task about a day, what a lag is worth.",
     surprise="XDEL of 99 in 100 orders frees next to no memory.",
     trouble=(
-        "The numbers under *What an order costs* differ from server to server, and are meant "
-        "to: only the lines below them are the same everywhere."
+        "Bytes differ from server to server, and Redis 7.0 guesses those of pending lists, "
+        "several times too high: only what is compared with them is the same everywhere."
     ),
     predictions={
-        "31-most": (
-            "The orders stay as they are in all three. The pending list is what grows and "
-            "shrinks again: each delivered order has a row of its own there until XACK."
-        ),
         "31-deleted": (
             "9,900 of 10,000 are gone, so one expects 99 percent. But memory is freed by whole "
             "nodes, and each of the hundred nodes still holds one order."
@@ -363,8 +425,8 @@ CHAPTER = Chapter(
             "whole: of three hours in nodes of a hundred, the second one."
         ),
         "31-lost": (
-            "It is tempting to count only what was not delivered yet, or only what is pending. "
-            "Both are lost: a trim removes content, whether it was delivered or not."
+            "It is tempting to count only what was not delivered yet, or only what is pending: "
+            "both are lost. Five entries were removed, but 1-0 was shipped before that."
         ),
         "31-between": (
             "Each answer was true when it was given. But what carol was given in between is "

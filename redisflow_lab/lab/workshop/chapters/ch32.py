@@ -8,8 +8,10 @@ from redisflow_lab.lab.workshop.exercise import (
     Exercise,
     NotYetError,
     Wrong,
+    counted,
     expect,
     expect_kept,
+    expect_no_more,
 )
 from redisflow_lab.lab.workshop.scene import Scene
 from redisflow_lab.message import Message, MessageDecodeError
@@ -40,6 +42,12 @@ def pending_ids(scene: Scene) -> list[str]:
     return [row["message_id"].decode() for row in rows]
 
 
+def reads(scene: Scene) -> int:
+    """How often the server has read from a connection of any client."""
+    stats: Any = scene.redis.info("stats")
+    return int(stats.get("total_reads_processed", 0))
+
+
 class Burst(Exercise):
     id = "32-publish"
     goal = (
@@ -48,6 +56,7 @@ class Burst(Exercise):
     )
     given = "task.redis, task.orders (an empty stream)"
     minutes = 3
+    extra = True
     hints = (
         "How many XADD can be under way before the client waits for an answer?",
         "Both ways of the chapter will do: a pipeline, or publish_many.",
@@ -67,7 +76,7 @@ from redisflow_lab import Message
 for n in range(1, 3_001):
     fields = Message("web", f"order {n}").to_fields()
     task.redis.xadd(task.orders, fields)""",
-            "Ten packets need far fewer",
+            "came in far too many round trips",
         ),
         Wrong(
             "with ids of one's own",
@@ -118,6 +127,7 @@ web.publish_many(Message("web", f"order {n}") for n in range(3_000))""",
 
     def set(self, scene: Scene) -> None:
         scene.redis.xgroup_create(scene.orders, scene.group, id="0", mkstream=True)
+        scene.redis.set(scene.key("reads"), reads(scene))
 
     def is_attempted(self, scene: Scene) -> bool:
         return bool(scene.redis.xlen(scene.orders))
@@ -144,12 +154,14 @@ web.publish_many(Message("web", f"order {n}") for n in range(3_000))""",
                 "with exercise(...) again, and leave the ids to the server."
             )
         if len(times) > self._MOST_MS:
+            noted: Any = scene.redis.get(scene.key("reads"))
             raise NotYetError(
-                f"The ids of the orders begin with {len(times)} different milliseconds "
-                f"(XRANGE {scene.orders} - +).\n"
-                "Ten packets need far fewer: the orders of a packet are written one right "
-                "after another. For how many answers did the client wait? Run the cell with "
-                "exercise(...) again."
+                f"The orders came in far too many round trips: the server has read "
+                f"{reads(scene) - int(noted or 0):,} times from a connection since the task "
+                "was set (INFO stats, total_reads_processed), and the orders are spread over "
+                f"{len(times)} different milliseconds (XRANGE {scene.orders} - +).\n"
+                "Ten packets need a few dozen reads. For how many answers did the client "
+                "wait? Run the cell with exercise(...) again."
             )
 
 
@@ -257,6 +269,7 @@ task.redis.xack(task.orders, "billing", *ids)""",
 
     def check(self, scene: Scene) -> None:
         expect_kept(scene, [f"{n}-0" for n in range(1, self._COUNT + 1)])
+        expect_no_more(scene, self._COUNT)
         again = "Run the cell with exercise(...) again."
         if scene.billed() != self._billed():
             raise NotYetError(
@@ -278,9 +291,9 @@ task.redis.xack(task.orders, "billing", *ids)""",
             )
         if left := [entry_id for entry_id in pending if entry_id not in self._NOT_BILLED]:
             raise NotYetError(
-                f"{left[0]} has an invoice, and is still pending, and so are "
-                f"{len(left) - 1} others that have one ({command}).\nWhen they are "
-                "redelivered, they are billed a second time."
+                f"{left[0]} has an invoice, and is still pending: the first of "
+                f"{counted(len(left), 'such order')} ({command}).\nWhat is redelivered is "
+                "billed a second time."
             )
         self._check_calls(scene, again)
 
@@ -309,68 +322,84 @@ task.redis.xack(task.orders, "billing", *ids)""",
 class Bound(Exercise):
     id = "32-bound"
     goal = (
-        "alice is killed before an acknowledgement, when she has billed 20 orders or more. At "
-        "most 20 orders are pending with her, and two to five of those have an invoice."
+        "alice is killed before an acknowledgement, and had the largest batch and the largest "
+        "ack_every that keep two promises. Whatever a crash leaves pending is worked off in at "
+        "most 6 seconds, and at most one of these is spent on orders that are billed already. "
+        "Billing takes 0.25 seconds for each order."
     )
     given = (
-        "task.redis, task.orders (100 orders, no group yet), task.invoices, task.bill, "
-        'task.worker("alice", task.bill, crash="before-ack", after=28, ...)'
+        "task.redis, task.orders (100 orders, no group yet), task.invoices, task.bill, and "
+        'task.worker("alice", task.bill, crash="before-ack", after=20, ...).wait_end()'
     )
-    minutes = 3
+    minutes = 4
     hints = (
-        "Two options of the worker set the two limits: batch and ack_every.",
-        "At most batch orders are pending, so at most 20. At most ack_every of them are "
-        "billed, so at most 5.",
-        'task.worker("alice", task.bill, crash="before-ack", after=28, batch=..., '
-        "ack_every=...).wait_end()",
+        "One option bounds what is pending after a crash, and the other bounds how many of "
+        "those are billed already.",
+        "How many orders are worked off in 6 seconds, at 0.25 seconds each? And in one second?",
+        "batch is 6 / 0.25, and ack_every is 1 / 0.25. Both are options of task.worker.",
     )
     solution = """\
 task.worker(
-    "alice", task.bill, crash="before-ack", after=28, batch=20, ack_every=5
+    "alice", task.bill, crash="before-ack", after=20, batch=24, ack_every=4
 ).wait_end()"""
-    _WORKER = 'task.worker("alice", task.bill, crash="before-ack", after=28'
+    _WORKER = 'task.worker("alice", task.bill, crash="before-ack", after=20'
     wrong = (
         Wrong(
             "each order acknowledged by itself",
             f"{_WORKER}).wait_end()",
-            "is acknowledged by itself",
+            "left 1 order pending",
         ),
         Wrong(
             "a batch of a hundred",
-            f"{_WORKER}, batch=100, ack_every=5).wait_end()",
-            "How many may one consumer have",
+            f"{_WORKER}, batch=100, ack_every=4).wait_end()",
+            "too long for the first promise",
         ),
         Wrong(
             "acknowledged too rarely",
-            f"{_WORKER}, batch=20, ack_every=10).wait_end()",
-            "are billed a second time",
+            f"{_WORKER}, batch=24, ack_every=8).wait_end()",
+            "too long for the second promise",
+        ),
+        Wrong(
+            "a smaller batch, such as that of the chapter",
+            f"{_WORKER}, batch=10, ack_every=4).wait_end()",
+            "left 6 orders pending",
+        ),
+        Wrong(
+            "more than a second's orders acknowledged together",
+            f"{_WORKER}, batch=24, ack_every=5).wait_end()",
+            "left 19 orders pending",
         ),
         Wrong(
             "killed after the acknowledgement",
-            'task.worker("alice", task.bill, crash="after-ack", after=28, batch=20, '
-            "ack_every=5).wait_end()",
+            'task.worker("alice", task.bill, crash="after-ack", after=20, batch=24, '
+            "ack_every=4).wait_end()",
             "came after an acknowledgement",
         ),
         Wrong(
             "killed at the fourth order",
-            'task.worker("alice", task.bill, crash="before-ack", after=4, batch=20, '
-            "ack_every=5).wait_end()",
-            "after=28 lets her bill more",
+            'task.worker("alice", task.bill, crash="before-ack", after=4, batch=24, '
+            "ack_every=4).wait_end()",
+            "after=20 kills her",
         ),
         Wrong(
             "not killed",
-            'alice = task.worker("alice", task.bill, batch=20, ack_every=5)\n'
+            'alice = task.worker("alice", task.bill, batch=24, ack_every=4)\n'
             'alice.wait_for("acked", 100)\n'
             "alice.stop()",
             "Nothing is pending",
         ),
     )
     why = (
-        "batch limits what a crash strands, and ack_every what it repeats. Choose both by what "
-        "a crash may cost, and then measure whether larger ones are faster."
+        "batch bounds what a crash strands, and ack_every what it repeats. 6 s / 0.25 s = 24 "
+        "and 1 s / 0.25 s = 4: the promises give the options, and no benchmark is needed."
     )
 
-    _COUNT, _FEWEST, _MOST_PENDING, _MOST_BILLED = 100, 20, 20, 5
+    _COUNT, _KILLED_AT = 100, 20
+    _SECONDS_EACH, _SECONDS_PENDING, _SECONDS_BILLED = 0.25, 6, 1
+    _LEFT = (20, 4)
+    """Pending, and billed of those, with batch=24 and ack_every=4: killed at the eighth order
+    of a half, of which four are acknowledged. Of all other options, only batch=25 leaves as
+    much, whose halves are those of 24."""
 
     def set(self, scene: Scene) -> None:
         publish(scene, self._COUNT)
@@ -380,47 +409,54 @@ task.worker(
 
     def check(self, scene: Scene) -> None:
         again = "Run the cell with exercise(...) again."
+        expect_no_more(scene, self._COUNT)
         billed = Counter(scene.billed())
         if twice := [order for order, count in billed.items() if count > 1]:
             raise NotYetError(
-                f"{len(twice)} orders were billed more than once "
+                f"{counted(len(twice), 'order was', 'orders were')} billed more than once "
                 f"(LRANGE {scene.invoices} 0 -1).\nA second worker went on after the first. "
                 f"{again}"
             )
-        if len(billed) < self._FEWEST:
-            raise NotYetError(
-                f"Expected at least {self._FEWEST} invoices, found {len(billed)} "
-                f"(LLEN {scene.invoices}).\nafter=28 lets her bill more. {again}"
-            )
         pending = pending_ids(scene)
-        command = f"XPENDING {scene.orders} {scene.group}"
-        if not pending:
+        command = f"XPENDING {scene.orders} {scene.group} - + 100"
+        if billed and not pending:
             raise NotYetError(
                 f"Nothing is pending ({command}).\nNo consumer was killed with work in flight. "
                 f"Which argument of task.worker kills it? {again}"
             )
-        if len(pending) > self._MOST_PENDING:
+        if len(billed) != self._KILLED_AT:
             raise NotYetError(
-                f"Expected at most {self._MOST_PENDING} pending orders, found {len(pending)} "
-                f"({command}).\nHow many may one consumer have in flight? {again}"
+                f"Expected {self._KILLED_AT} invoices, found {len(billed)} "
+                f"(LLEN {scene.invoices}).\nafter=20 kills her when she has billed the "
+                f"twentieth order. {again}"
             )
         repeated = len(billed.keys() & {scene.content(entry_id) for entry_id in pending})
-        command = f"XPENDING {scene.orders} {scene.group} - + 100"
-        found = f"{repeated} of the pending orders have an invoice ({command}).\n"
-        if repeated > self._MOST_BILLED:
-            raise NotYetError(
-                f"{found}They are billed a second time when they are redelivered. How many may "
-                f"be completed before she acknowledges? {again}"
-            )
-        if repeated == 1:
-            raise NotYetError(
-                f"Only {found}Each order is acknowledged by itself, in a round trip of its "
-                f"own. Let her acknowledge several together. {again}"
-            )
+        self._compare(len(pending), repeated, command, again)
+
+    def _compare(self, pending: int, repeated: int, command: str, again: str) -> None:
         if repeated == 0:
             raise NotYetError(
-                f"{found}The crash came after an acknowledgement. Which crash point comes "
-                f"before it? {again}"
+                f"None of the pending orders has an invoice ({command}).\nThe crash came after "
+                f"an acknowledgement. Which crash point comes before it? {again}"
+            )
+        if (seconds := repeated * self._SECONDS_EACH) > self._SECONDS_BILLED:
+            raise NotYetError(
+                f"{repeated} of the pending orders have an invoice ({command}).\nTo bill them "
+                f"again takes {seconds:g} s, too long for the second promise. How many may be "
+                f"billed before she acknowledges? {again}"
+            )
+        if (seconds := pending * self._SECONDS_EACH) > self._SECONDS_PENDING:
+            raise NotYetError(
+                f"{pending} orders are pending ({command}).\nTo work them off takes "
+                f"{seconds:g} s, too long for the first promise. How many may one consumer "
+                f"have in flight? {again}"
+            )
+        if (pending, repeated) != self._LEFT:
+            raise NotYetError(
+                f"The crash left {counted(pending, 'order')} pending, {repeated} of them "
+                f"billed ({command}).\nWith the options that the promises ask for, it leaves "
+                f"{self._LEFT[0]}, {self._LEFT[1]} of them billed. How many orders take 6 "
+                f"seconds, and how many take one? {again}"
             )
 
 
@@ -428,9 +464,9 @@ CHAPTER = Chapter(
     file="32_throughput.ipynb",
     title="Find where the time of a message goes",
     goal="Say which round trips a message costs, save them, and bound what a crash then costs.",
-    reading=16,
+    reading=17,
     predicting=4,
-    extra=5,
+    extra=10,
     builds_on=("01", "02", "03", "04"),
     mistakes=(
         "A pipeline is faster because the server executes fewer commands.",
@@ -438,7 +474,7 @@ CHAPTER = Chapter(
         "Two consumers are twice as fast, whatever the handler does.",
         "A group handles the orders of a stream in sequence, however many consumers it has.",
     ),
-    skippable="What is called extra: handlers that compute, and appendfsync always.",
+    skippable="What is called extra: publishing, the order of invoices, computing, the disk.",
     surprise="The server works for a few of each hundred milliseconds; the rest is waiting.",
     trouble=(
         "Milliseconds differ on each machine; the claims below them have wide margins. If one "

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redisflow_lab.lab.workshop.exercise import NotYetError
+from redisflow_lab.lab.workshop.exercise import NotYetError, counted
 from redisflow_lab.lab.workshop.grading.arena import (
     GROUP,
     MIN_IDLE_MS,
@@ -193,8 +193,9 @@ def _claims_from_crashed_consumers_only(new: Attempt) -> None:
     arena.wait(
         claimed,
         lambda: (
-            f"The consumer 'crashed' was killed, and {len(stranded)} orders have been pending "
-            f"with it for ten minutes (XPENDING {arena.stream} {GROUP} IDLE {MIN_IDLE_MS} - + "
+            f"The consumer 'crashed' was killed, and "
+            f"{counted(len(stranded), 'order has', 'orders have')} been pending with it for "
+            f"ten minutes (XPENDING {arena.stream} {GROUP} IDLE {MIN_IDLE_MS} - + "
             "10). Two other consumers run, and none claims them (chapter 10)"
         ),
         run=third,
