@@ -56,8 +56,9 @@ notebooks: install ## execute every chapter in place, and store its normalised o
 	$(BIN)/python -m tools.guide
 	$(BIN)/python -m tools.pictures
 
-chaos: install ## kill 200 consumers and 20 servers under load: one to three minutes
+chaos: install ## kill consumers and servers under load, of one server and of a cluster: five minutes
 	$(BIN)/python tests/chaos.py
+	$(BIN)/python tests/chaos_cluster.py
 
 bench: install $(BENCH_LIBS)/.installed ## measure the helper against a bare socket, redis-py, coredis and walrus: two minutes or more
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench

@@ -43,6 +43,9 @@ REMEMBER_S = 24 * 3_600
 # The mark may outlive its entry, which may be trimmed, but it must not outlive its stream. The
 # script recognises a stream that was deleted and created again: fewer entries were added to it
 # than when the mark was set, or the entry is missing although no entry was removed.
+#
+# If the producer waits for replicas (ARGV[2] is above 0), the mark is written again, as it is:
+# WAIT is about the last write of its connection, and a repetition on a new one has none.
 _ADD_ONCE = """
 local function added()
   local info, of = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
@@ -58,9 +61,12 @@ if mark then
     return redis.error_reply('ERR the key ' .. KEYS[2] .. ' holds no mark of a keyed publish')
   end
   local found = #redis.call('XRANGE', KEYS[1], id, id) > 0
-  if now_added >= tonumber(then_added) and (found or now_added > length) then return id end
+  if now_added >= tonumber(then_added) and (found or now_added > length) then
+    if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[2], mark, 'KEEPTTL') end
+    return id
+  end
 end
-local id = redis.call('XADD', KEYS[1], unpack(ARGV, 2))
+local id = redis.call('XADD', KEYS[1], unpack(ARGV, 3))
 redis.call('SET', KEYS[2], id .. ' ' .. string.format('%d', now_added + 1), 'EX', ARGV[1])
 return id
 """
@@ -305,7 +311,7 @@ class RedisStreamProducer:
             with telling_refusals():
                 add = script_command(
                     _ADD_ONCE, [self.stream, mark],
-                    REMEMBER_S, *self._trim, "*", *values,
+                    REMEMBER_S, wait[1] if wait else 0, *self._trim, "*", *values,
                 )  # fmt: skip
                 return self._write(add, wait)
         except ScriptRefusedError as error:

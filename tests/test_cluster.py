@@ -321,6 +321,27 @@ def test_a_publish_says_when_too_few_replicas_have_it_and_can_be_repeated(
     assert cluster.xlen(stream) == 1
 
 
+def test_a_repetition_from_another_process_waits_for_what_the_first_one_wrote(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """WAIT is about the last write of its connection, and the repetition adds no entry."""
+    assert cluster.xlen(stream) == 0  # now the client knows the primary
+    replica = shards.nodes[replica_of(shards, shards.slot_owner(stream))]
+    replica.pause()
+    try:
+        for _ in range(3):
+            producer = RedisStreamProducer(cluster, stream)  # has a connection of its own
+            with pytest.raises(NotReplicatedError, match="0 of 1 replicas have confirmed"):
+                producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=50)
+    finally:
+        replica.resume()
+    mark = f"{stream}:published:web:a"
+    cluster.expire(mark, 100)
+    producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=4_000)
+    assert cluster.xlen(stream) == 1
+    assert cluster.ttl(mark) <= 100  # it is remembered for as long as before
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event as StopEvent
 from threading import Lock
 from typing import Any
 
@@ -221,6 +223,46 @@ def test_a_member_ends_when_another_process_has_taken_its_partition(
     )
     with pytest.raises(OwnedElsewhereError, match="another process, member 3 of 4"):
         run_until_it_ends(member, take_it)
+
+
+def test_an_owner_that_was_replaced_during_a_message_handles_no_other(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an outage, or a pause of the process, that was longer than the ownership lasts.
+
+    It may be the first to reach the server again, and has a batch in memory.
+    """
+    ownership = "redisflow_lab.partitions.ownership"
+    monkeypatch.setattr(f"{ownership}.LASTS_S", 0.3)
+    monkeypatch.setattr(f"{ownership}.TRUSTED_S", 0.2, raising=False)
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 2.0)
+    contents = [f"a:{number}" for number in range(10)]
+    PartitionedProducer(server.redis, name, partitions=1).publish_many(orders(*contents))
+    first, second = (
+        PartitionedConsumer(
+            server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+        )
+        for _ in range(2)
+    )
+    hangs, goes_on = StopEvent(), StopEvent()
+    handled: list[str] = []
+
+    def hang(delivery: Delivery) -> None:
+        hangs.set()
+        goes_on.wait(10)
+        handled.append(delivery.message.content)
+
+    by_second = Handled()
+    with ThreadPoolExecutor(1) as threads:
+        run = threads.submit(run_until_it_ends, first, hang)
+        assert hangs.wait(10)
+        monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 0.05)
+        with running(second, handler=by_second):
+            server.wait_until(lambda: by_second.count == 10, "the second one is the owner")
+            goes_on.set()
+            with pytest.raises(OwnedElsewhereError):
+                run.result(timeout=10)
+    assert handled == ["a:0"]
 
 
 def test_the_partitions_of_a_member_that_leaves_are_free_at_once(

@@ -1,6 +1,6 @@
 """PartitionedConsumer: reads this process' share of the partitions of a stream."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Event as ThreadEvent
 from threading import Thread
@@ -155,7 +155,8 @@ class _Part:
     def run(self, handler: Handler, ending: ThreadEvent) -> None:
         """Own the partition and consume it until `ending` is set, or an error ends it."""
         self.error = None
-        consuming = Thread(target=self._consume, args=(handler, ending))
+        stop = _UntilLost(ending, self)
+        consuming = Thread(target=self._consume, args=(handler, stop))
         try:
             if self._acquire(ending):
                 consuming.start()
@@ -170,22 +171,43 @@ class _Part:
             with suppress(RedisError):  # then it ends by itself
                 self._ownership.release()
 
-    def _consume(self, handler: Handler, ending: ThreadEvent) -> None:
+    @property
+    def is_trusted(self) -> bool:
+        """Whether this process is the owner for certain."""
+        return self._ownership.is_trusted
+
+    def confirm(self, ending: ThreadEvent) -> bool:
+        """Ask whether this process is the owner, until the server answers."""
+
+        def keep() -> bool:
+            try:
+                self._ownership.keep()
+            except OwnedElsewhereError:
+                return False
+            return True
+
+        return self._answer(keep, ending)
+
+    def _consume(self, handler: Handler, stop: ThreadEvent) -> None:
         try:
-            self.consumer.run(handler, stop=ending)
+            self.consumer.run(handler, stop=stop)
         except BaseException as error:  # raised again by `PartitionedConsumer.run`
             self.error = error
 
     def _acquire(self, ending: ThreadEvent) -> bool:
+        return self._answer(lambda: self._ownership.acquire(ending), ending)
+
+    def _answer(self, ask: Callable[[], bool], ending: ThreadEvent) -> bool:
+        """What the server answers, as soon as it does. False if `ending` is set before."""
         backoff = Backoff(log, f"the owner of {printable(self.stream)}")
         while not ending.is_set():
             try:
-                is_owner = self._ownership.acquire(ending)
+                answer = ask()
             except RedisError as error:
                 backoff.wait_or_raise(error, ending)
             else:
                 backoff.reset()
-                return is_owner
+                return answer
         return False
 
     def _keep(self) -> None:
@@ -194,3 +216,25 @@ class _Part:
         except RedisError as error:
             if transient_reason(error) is None:  # the consumer reports outages
                 raise
+
+
+class _UntilLost(ThreadEvent):
+    """Tells a consumer to stop: `ending` is set, or another process owns its partition.
+
+    A consumer asks before each message. After an outage or a pause of the process, in which
+    another one may have become the owner, it gets its answer when the server has confirmed
+    that this one is the owner. An outage alone does not stop it.
+    """
+
+    def __init__(self, ending: ThreadEvent, part: _Part) -> None:
+        super().__init__()
+        self._ending, self._part = ending, part
+
+    def is_set(self) -> bool:
+        is_known = self._part.is_trusted or super().is_set()
+        if not is_known and not self._part.confirm(self._ending):
+            self.set()
+        return self._ending.is_set() or super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._ending.wait(timeout) or super().is_set()

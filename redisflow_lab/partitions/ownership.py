@@ -5,6 +5,7 @@ partition, and keeps two processes with the same number from reading it both.
 """
 
 from dataclasses import dataclass
+from math import inf
 from threading import Event as ThreadEvent
 from time import monotonic
 from typing import cast
@@ -18,6 +19,9 @@ LASTS_S = 5.0
 """How long a process is the owner without renewing this, in seconds."""
 RENEW_S = 1.0
 """How often it renews this, in seconds."""
+TRUSTED_S = 3.0
+"""How long after that it handles messages without asking again, in seconds. Shorter than
+`LASTS_S`: a replica that is promoted may have missed the last renewals."""
 _WAITS_S = 2 * LASTS_S
 _LOOKS_S = 0.2
 
@@ -73,6 +77,12 @@ class Ownership:
     def __init__(self, redis: Redis, stream: str, group: str, member: Member) -> None:
         self._redis, self.stream, self._member = redis, stream, member
         self._key = owner_key(stream, group)
+        self._asked_at = -inf
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it was renewed so recently that no other process can be the owner."""
+        return monotonic() < self._asked_at + TRUSTED_S
 
     def acquire(self, stop: ThreadEvent) -> bool:
         """Become the owner, waiting until an owner that has died is no longer one.
@@ -97,12 +107,13 @@ class Ownership:
 
         Raises OwnedElsewhereError if another process is the owner.
         """
-        lasts_ms = int(1_000 * LASTS_S)
+        lasts_ms, asked_at = int(1_000 * LASTS_S), monotonic()
         self._redis.set(self._key, self._member.value, nx=True, px=lasts_ms)
         owner = self._redis.get(self._key)
         if owner != self._member.value:
             raise OwnedElsewhereError(self._elsewhere(cast(bytes | None, owner) or b""))
         self._redis.pexpire(self._key, lasts_ms)
+        self._asked_at = asked_at
 
     def release(self) -> None:
         """Own it no longer."""
