@@ -52,8 +52,8 @@ class Undone(Replicated):
     )
     minutes = 4
     hints = (
-        "What is pending, and what has an invoice? XPENDING and LRANGE show it. An order can be "
-        "both.",
+        "What is pending, and what has an invoice? XPENDING and LRANGE show it. An order can "
+        "be both.",
         "Read alice's pending orders with `0`, as after a crash. Look for the content of each "
         "in task.invoices before you bill it.",
         "For each: if its content is not in task.redis.lrange(task.invoices, 0, -1), push it "
@@ -102,8 +102,8 @@ for entry_id, fields in entries:
         ),
     )
     why = (
-        "A failover brings acknowledgements back that were given, so a redelivered order may be "
-        "billed. Ask the store that has the invoices, and not Redis, whether it is."
+        "A failover undoes acknowledgements, so an order that is delivered again may be billed "
+        "already. Ask the store that has the invoices, and not Redis, whether it is."
     )
 
     _ACKNOWLEDGED, _BILLED = 2, 4
@@ -299,8 +299,8 @@ for name in ("node-1", "node-2"):
         ),
     )
     why = (
-        "Both settings are needed on each server that may become the primary. They bound what a "
-        "failover can lose to what was written within the lag; they do not make it nothing."
+        "Both settings are needed on each server that may become the primary. A failover can "
+        "then lose what was written within the lag, and no more: that is a bound, not nothing."
     )
 
     def set(self, scene: Scene) -> None:
@@ -322,8 +322,8 @@ for name in ("node-1", "node-2"):
             command = f"CONFIG GET min-replicas-* on {name}"
             if to_write > 1:
                 raise NotYetError(
-                    f"{where} waits for {to_write} replicas, and it has one replica at most: it "
-                    f"takes no write any more ({command}).\n"
+                    f"{where} asks for {to_write} replicas, and it has one replica at most, so "
+                    f"that it takes no write ({command}).\n"
                     "The primary does not count itself. How many replicas has it?"
                 )
             if to_write == 0:
@@ -340,8 +340,8 @@ for name in ("node-1", "node-2"):
                 )
             if max_lag != 2:
                 raise NotYetError(
-                    f"{where} goes on taking writes for up to {max_lag} s after its replica has "
-                    f"fallen silent ({command}).\n"
+                    f"{where} goes on taking writes for up to {max_lag} s after its replica "
+                    f"fell silent ({command}).\n"
                     "The goal says two seconds. Which setting is that?"
                 )
 
