@@ -253,6 +253,7 @@ for number, content in sent.items():
 
 class Refuse(Replicated):
     id = "40-refuse"
+    extra = True
     goal = (
         "whichever of the two servers is the primary refuses writes when no replica has "
         "confirmed anything for two seconds, and takes them otherwise."
@@ -357,9 +358,10 @@ CHAPTER = Chapter(
     file="40_replicate_and_fail_over.ipynb",
     title="Replicate and fail over",
     goal="Say which acknowledged orders a failover loses, and bound the loss.",
-    reading=13,
+    reading=18,
     predicting=3,
-    builds_on=("03", "10", "12"),
+    extra=6,
+    builds_on=("03", "05", "12", "14"),
     mistakes=(
         "An id from XADD means that the order is on both servers.",
         "A failover that was planned loses nothing.",
@@ -367,7 +369,7 @@ CHAPTER = Chapter(
         "WAIT makes a write safe, or takes it back when it times out.",
         "A failover can lose orders, but what was acknowledged stays acknowledged.",
     ),
-    skippable="Delivery counts, and the last exercise.",
+    skippable="What is called extra: the last exercise, and delivery counts.",
     surprise=(
         "A planned failover loses 50 orders of a client that did everything right, and no "
         "error says so."
@@ -386,10 +388,6 @@ CHAPTER = Chapter(
             "An id, and an XACK that answers 1, look like promises. Both were given "
             "by the primary alone, and the replica had neither."
         ),
-        "40-counts": (
-            "A read with `0` raises the count where it is read, and is not replicated. A claim "
-            "is, with its count."
-        ),
         "40-planned": (
             "Nothing failed, so one expects nothing to be lost. But the client kept its "
             "connection to a server that was no longer the primary and did not know it yet."
@@ -401,6 +399,10 @@ CHAPTER = Chapter(
         "40-wait": (
             "An error usually means that nothing was written. WAIT comes after the write, and "
             "only counts: the order is in the stream, and consumers read it."
+        ),
+        "40-counts": (
+            "A read with `0` raises the count where it is read, and is not replicated. A claim "
+            "is, with its count."
         ),
     },
     exercises=(Undone, Again, Refuse),
