@@ -1,16 +1,20 @@
 """Exercises: untouched, solved and wrong answers, judged by the state of the server."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from time import monotonic
 from typing import Any
 
 import pytest
+from several import lab_of
 
 from redisflow_lab import Delivery, Message
 from redisflow_lab.capabilities import unsupported
 from redisflow_lab.lab import Lab
+from redisflow_lab.lab.chapters import read_layout
 from redisflow_lab.lab.workshop import Task, exercise
 from redisflow_lab.lab.workshop.chapters import CHAPTERS, EXERCISES
 from redisflow_lab.lab.workshop.exercise import Wrong, counted
@@ -35,13 +39,31 @@ ON_THEIR_OWN = {
 }
 """Chapters that change their server, and so have one that is theirs."""
 
+LAYOUTS = {
+    chapter.number: layout
+    for chapter in CHAPTERS
+    if (layout := read_layout(NOTEBOOKS / chapter.file))
+}
+"""Which servers the lab has, in chapters in which it has several."""
+
+
+@pytest.fixture(scope="module")
+def several() -> Iterator[Callable[[str], Lab]]:
+    """Gives the lab that a chapter with several servers takes: one for all its exercises."""
+    with ExitStack() as stack:
+        open_lab = cache(lambda number: stack.enter_context(lab_of(**LAYOUTS[number])))
+        yield open_lab
+
 
 @pytest.fixture
 def task(request: pytest.FixtureRequest) -> Iterator[Task]:
-    """On the server that the exercise's chapter takes: the shared one, or one of its own."""
+    """On the server that the exercise's chapter takes: the shared one, or its own."""
     exercise_id = request.getfixturevalue("exercise_id")
-    has_own = exercise_id[:2] in ON_THEIR_OWN
-    lab: Lab = request.getfixturevalue("own_lab" if has_own else "lab")
+    lab: Lab
+    if (number := exercise_id[:2]) in LAYOUTS:
+        lab = request.getfixturevalue("several")(number)
+    else:
+        lab = request.getfixturevalue("own_lab" if number in ON_THEIR_OWN else "lab")
     skip_if_unsupported(lab, exercise_id)
     task = exercise(exercise_id, lab)
     yield task

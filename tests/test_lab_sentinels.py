@@ -70,6 +70,31 @@ def test_a_planned_failover_makes_the_named_replica_the_primary(sentinel_lab: La
 
 
 @pytest.mark.slow
+def test_a_replica_that_was_a_primary_before_its_death_can_be_one_again(
+    sentinel_lab: Lab,
+) -> None:
+    """Sentinels that know it as a primary only would demote it right after its promotion."""
+    old, new = the_other(sentinel_lab)
+    sentinel_lab.nodes[old].kill()
+    sentinel_lab.wait_until(lambda: primary_of(sentinel_lab) == new, "it is replaced")
+    sentinel_lab.repair()
+    assert sentinel_lab.failover(old) == old
+
+
+@pytest.mark.slow
+def test_a_repaired_lab_has_a_replica_that_is_in_step(sentinel_lab: Lab) -> None:
+    old, new = the_other(sentinel_lab)
+    sentinel_lab.partition(old)
+    sentinel_lab.nodes[old].connect().set("lost", 1)
+    sentinel_lab.wait_until(lambda: primary_of(sentinel_lab) == new, "it is replaced")
+    sentinel_lab.nodes["sentinel-3"].pause()
+    sentinel_lab.repair()
+    assert role(sentinel_lab, old) == "replica"
+    assert not sentinel_lab.nodes[old].connect().exists("lost")
+    assert sentinel_lab.nodes["sentinel-3"].status == "running"
+
+
+@pytest.mark.slow
 def test_what_a_primary_that_is_cut_off_accepts_is_lost(sentinel_lab: Lab) -> None:
     old, new = the_other(sentinel_lab)
     cut_off = sentinel_lab.nodes[old]

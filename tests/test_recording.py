@@ -57,6 +57,14 @@ def test_the_commands_of_a_pipeline_are_told(lab: Lab, stream: str) -> None:
     assert texts[0].endswith("7-0 ... → 7-0")
 
 
+def test_the_commands_of_a_client_with_one_connection_are_told(lab: Lab, stream: str) -> None:
+    lab.record(stream)
+    with lab.redis.client() as client:
+        client.xadd(stream, {"data": "x"})
+    (text,) = lab.recording(stream).events["text"]
+    assert text.startswith("XADD ")
+
+
 def test_what_a_worker_does_and_its_death_are_recorded(lab: Lab, stream: str) -> None:
     add(lab, stream, 1, 3)
     lab.record(stream)

@@ -2,9 +2,12 @@
 
 import ast
 import io
+import os
 from contextlib import redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 from uuid import uuid4
 
 import nbformat
@@ -12,6 +15,9 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 from redisflow_lab.lab.server import ServerError
+from redisflow_lab.lab.server.choice import why_not_several
+from redisflow_lab.lab.server.layout import Layout
+from redisflow_lab.lab.server.network import can_cut
 
 
 def read_needs(path: Path) -> list[str]:
@@ -19,20 +25,32 @@ def read_needs(path: Path) -> list[str]:
 
     Empty if the cell has none, or is not valid Python: then running it shows the error.
     """
+    needs = _arguments(path).get("needs", [])
+    return needs if isinstance(needs, list) else []
+
+
+def read_layout(path: Path) -> dict[str, int]:
+    """Which servers `Lab(...)` has there, such as replicas=1; empty if it is one server."""
+    arguments = _arguments(path)
+    names = [field.name for field in fields(Layout)]
+    return {name: arguments[name] for name in names if arguments.get(name)}
+
+
+def _arguments(path: Path) -> dict[str, Any]:
+    """The named arguments of `Lab(...)` in the first code cell, if they are literals."""
     cells = nbformat.read(path, as_version=4).cells
     first = next((cell.source for cell in cells if cell.cell_type == "code"), "")
     try:
         plain = TransformerManager().transform_cell(first)  # handles %magic
-        return [
-            need
+        return {
+            argument.arg: ast.literal_eval(argument.value)
             for call in ast.walk(ast.parse(plain))
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "Lab"
             for argument in call.keywords
-            if argument.arg == "needs"
-            for need in ast.literal_eval(argument.value)
-        ]
+            if argument.arg
+        }
     except (SyntaxError, ValueError, TypeError):
-        return []
+        return {}
 
 
 def reason_to_skip(path: Path) -> str | None:
@@ -40,6 +58,10 @@ def reason_to_skip(path: Path) -> str | None:
 
     Also None if no server is available at all: then its first cell raises that error.
     """
+    if read_layout(path):
+        if "lab.partition(" in path.read_text() and not can_cut():
+            return "this system cannot cut servers off from each other; Linux can"
+        return why_not_several(os.environ.get("REDISFLOW_SERVER", ""))
     needs = read_needs(path)
     try:
         if needs:

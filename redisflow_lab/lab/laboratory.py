@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pandas as pd
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from redisflow_lab._internal.checks import check_name
 from redisflow_lab._internal.connection import slot_client
@@ -101,7 +101,7 @@ class Lab:
     ) -> None:
         if isinstance(needs, str):  # a str is a sequence too, of one-letter names
             raise TypeError(f"needs must be a list of names, not {needs!r}: write [{needs!r}]")
-        layout = Layout(replicas, sentinels, cluster)
+        self._layout = layout = Layout(replicas, sentinels, cluster)
         try:
             self._folder = PrivateFolder()
         except OSError as error:
@@ -171,6 +171,35 @@ class Lab:
         """Let all nodes reach each other again."""
         self._several().heal()
 
+    def repair(self) -> None:
+        """Heal, resume and start everything, and wait until the replicas have all data.
+
+        In a cluster, the nodes that were the primaries at first are so again. Slots stay where
+        they were moved to.
+        """
+        several = self._several()
+        several.heal()
+        for node in several.nodes.values():
+            if node.status == "paused":
+                node.resume()
+            node.start()
+        self._wait_until_replicated()
+        if self._is_cluster:
+            for state in several.states()[: self._layout.cluster]:
+                if state.role == "replica":
+                    several.failover(state.name)
+            self._wait_until_replicated()
+
+    def _wait_until_replicated(self) -> None:
+        replicas = self._layout.replicas * max(1, self._layout.cluster)
+
+        def is_replicated() -> bool:
+            # Without the link, a former primary may have as much, and not the same.
+            table = self.replication()[["link", "behind"]].fillna(-1)
+            return bool(table.to_numpy().tolist() == [["up", 0]] * replicas)
+
+        self.wait_until(is_replicated, "each replica has what its primary has", timeout_s=20.0)
+
     def failover(self, name: str | None = None) -> str:
         """Make a replica the primary while the primary is running, as for an upgrade.
 
@@ -216,6 +245,10 @@ class Lab:
 
         several = self._several()
         return replication_table(several.states(), several.state)
+
+    @property
+    def _is_cluster(self) -> bool:
+        return isinstance(self.redis, RedisCluster)
 
     def _several(self) -> "Topology":
         """The servers. Raises ServerError if there is one."""

@@ -20,6 +20,11 @@ class TellingRedis(Redis):
         self.tell(args, reply)
         return reply
 
+    def client(self) -> Redis:
+        client = cast(TellingRedis, super().client())  # type: ignore[no-untyped-call]
+        client.tell = self.tell
+        return client
+
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         pipeline = TellingPipeline(
             self.connection_pool, self.response_callbacks, transaction, shard_hint

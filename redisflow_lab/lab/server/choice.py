@@ -82,11 +82,8 @@ def open_server(
 
     origins: tuple[str, ...] = OWN if origin == "own" else (origin,)
     if layout.has_several:
-        if origin == "docker":
-            raise ServerError(
-                f"a lab of several servers does not use Docker, which {asked!r} names: write "
-                "'bundled' or 'path' instead"
-            )
+        if reason := why_not_several(str(asked)):
+            raise ServerError(reason)
         origins = tuple(each for each in origins if each != "docker")
 
     def open_from(origin: str, note: str) -> Server:
@@ -109,6 +106,19 @@ def open_server(
         return DockerServer(image or IMAGE, appendonly=appendonly, port=port)
 
     return _open_first(origins, open_from)
+
+
+def why_not_several(wanted: str) -> str | None:
+    """Why a lab of several servers cannot use this one; None if it can.
+
+    wanted: as for `open_server`, or what REDISFLOW_SERVER holds; it may be empty
+    """
+    if wanted.partition(":")[0] != "docker":
+        return None
+    return (
+        f"a lab of several servers does not use Docker, which {wanted!r} names: write "
+        "'bundled' or 'path' instead"
+    )
 
 
 def _open_several(

@@ -122,6 +122,11 @@ class Network:
             )
 
 
+def can_cut() -> bool:
+    """Whether this system tells the connections of nodes apart, so that they can be cut."""
+    return _can_connect_from(str(_BEFORE_FIRST + 1))
+
+
 def _can_connect_from(address: str) -> bool:
     with socket.socket() as probe:
         try:

@@ -67,10 +67,10 @@ class Replication(Topology):
 
     @property
     def description(self) -> str:
-        others = [_count(len(self._servers) - 1, "replica")]
+        parts = ["a primary", _count(len(self._servers) - 1, "replica")]
         if self._sentinels:
-            others.append(_count(len(self._sentinels), "Sentinel"))
-        return f"a primary with {' and '.join(others)}"
+            parts.append(_count(len(self._sentinels), "Sentinel"))
+        return ", ".join(parts)
 
     @property
     def primary(self) -> Node:
@@ -191,6 +191,12 @@ class Replication(Topology):
                 _begin_failover(sentinel)
             return self._agree_on_another(primary)
 
+        # One that still takes a replica for a former primary demotes it when it is promoted.
+        wait_until(
+            lambda: all(self._sees_replicas(node.name, primary) for node in able),
+            "each Sentinel knows which nodes are replicas",
+            timeout_s=_FAILOVER_S,
+        )
         with self._preferred(name, sentinel):
             wait_until(
                 is_replaced,
@@ -198,6 +204,17 @@ class Replication(Topology):
                 timeout_s=_FAILOVER_S,
             )
         return self.primary.name
+
+    def _sees_replicas(self, sentinel: str, primary: str) -> bool:
+        """Whether each reachable node but the primary has told a Sentinel that it is one."""
+        replicas: Any = self.nodes[sentinel].connect().sentinel_slaves(SERVICE)
+        reported = {self.nodes.name_at(int(r["port"])): r["role-reported"] for r in replicas}
+        isolated = self.nodes.network.isolated
+        return all(
+            reported.get(node.name) == "slave"
+            for node in self.nodes.running()
+            if node.name in self._servers and node.name not in {primary, *isolated}
+        )
 
     @contextmanager
     def _preferred(self, name: str | None, sentinel: Redis) -> Iterator[None]:

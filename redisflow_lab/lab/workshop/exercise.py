@@ -54,6 +54,9 @@ class Exercise(ABC):
     why: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
 
+    def restore(self, scene: Scene) -> None:  # noqa: B027  # few exercises need it
+        """Undo what an earlier answer has changed on the servers besides the scene's keys."""
+
     @abstractmethod
     def set(self, scene: Scene) -> None:
         """Write what the learner starts with to the fresh keys of the scene."""

@@ -1,13 +1,20 @@
 """The keys of a task, and queries for its check."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
 from redisflow_lab.interfaces import Delivery
 from redisflow_lab.message import Message, MessageDecodeError
+
+if TYPE_CHECKING:  # most labs have one server, and do not import this
+    from redisflow_lab.lab.server.node import Node
+
+ONE_SERVER: "Mapping[str, Node]" = MappingProxyType({})
+"""The nodes of a lab that has one server."""
 
 BOOKS = ("Dune", "Emma", "Ulysses", "Beloved", "Persuasion")
 
@@ -37,10 +44,18 @@ class Scene:
     orders:   key of the stream
     invoices: key of a list, with the content of each order that was billed
     group:    "billing"
+    nodes:    the servers of a lab that has several, by name
     """
 
-    def __init__(self, redis: Redis, key: Callable[[str], str], exercise_id: str) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        key: Callable[[str], str],
+        exercise_id: str,
+        nodes: "Mapping[str, Node]" = ONE_SERVER,
+    ) -> None:
         self.redis = redis
+        self.nodes = nodes
         self._prefix = key(f"{exercise_id}:")
         self.orders, self.invoices = self.key("orders"), self.key("invoices")
         self.group = "billing"

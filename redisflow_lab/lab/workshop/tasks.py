@@ -1,7 +1,7 @@
 """`exercise` sets a task, which the learner solves and checks."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis import Redis, exceptions
@@ -11,11 +11,12 @@ from redis.retry import Retry
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.interfaces import Delivery, Handler
 from redisflow_lab.lab.laboratory import Lab
+from redisflow_lab.lab.server.node import Node
 from redisflow_lab.lab.workers.worker import Worker
 from redisflow_lab.lab.workshop.chapters import EXERCISES
 from redisflow_lab.lab.workshop.exercise import Exercise, NotYetError
 from redisflow_lab.lab.workshop.progress import Progress
-from redisflow_lab.lab.workshop.scene import Scene
+from redisflow_lab.lab.workshop.scene import ONE_SERVER, Scene
 from redisflow_lab.lab.workshop.verdict import Outcome, Verdict, wrapped
 from redisflow_lab.message import MessageDecodeError
 
@@ -31,17 +32,20 @@ class Task:
     orders:   key of the stream
     invoices: key of a list, with one element for each order that was billed
     bill:     a handler that bills an order
+    nodes:    the servers of a lab that has several, by name
     """
 
     def __init__(self, exercise: Exercise, lab: Lab, progress: Progress) -> None:
         self._exercise, self._lab, self._progress = exercise, lab, progress
-        scene = Scene(lab.redis, lab.key, exercise.id)
+        self.nodes: Mapping[str, Node] = getattr(lab.server, "nodes", ONE_SERVER)
+        scene = self._scene(lab.redis)
         self.redis: Redis = lab.redis
         self.key: Callable[[str], str] = scene.key
         self.orders, self.invoices = scene.orders, scene.invoices
         self.bill: Callable[[Delivery], None] = scene.bill
         self._hints = 0
         lab.kill_workers(self.orders)  # of an earlier run of the cell
+        exercise.restore(scene)
         scene.clear()
         exercise.set(scene)
 
@@ -54,8 +58,11 @@ class Task:
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the lab: in a worker, a handler's copy of `task` needs only the keys."""
         kept = self.__dict__.copy()
-        del kept["_lab"], kept["_progress"]
+        del kept["_lab"], kept["_progress"], kept["nodes"]
         return kept
+
+    def _scene(self, redis: Redis) -> Scene:
+        return Scene(redis, self._lab.key, self._exercise.id, self.nodes)
 
     def worker(self, name: str | None, handler: Handler, **options: Any) -> Worker:
         """`Lab.worker` on the stream of this task."""
@@ -78,7 +85,7 @@ class Task:
         redis.set_retry(Retry(NoBackoff(), 0))
         with redis:
             try:
-                return self._judge(Scene(redis, self._lab.key, self._exercise.id))
+                return self._judge(self._scene(redis))
             except (exceptions.ResponseError, UnicodeDecodeError, MessageDecodeError) as error:
                 return self._unreadable(redis, error)
             except (exceptions.RedisError, OSError) as error:
@@ -91,7 +98,7 @@ class Task:
 
     def _unreadable(self, redis: Redis, error: Exception) -> Verdict:
         """The verdict on a key of the wrong type, or on content that is not text."""
-        scene = Scene(redis, self._lab.key, self._exercise.id)
+        scene = self._scene(redis)
         types = ", ".join(f"{key} is a {kind}" for key, kind in scene.types())
         return Verdict(
             Outcome.FAILED,
