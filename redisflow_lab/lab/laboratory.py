@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -170,6 +170,52 @@ class Lab:
     def heal(self) -> None:
         """Let all nodes reach each other again."""
         self._several().heal()
+
+    def failover(self, name: str | None = None) -> str:
+        """Make a replica the primary while the primary is running, as for an upgrade.
+
+        Returns the name of the new primary, when it serves. Sentinels tell the former primary
+        a moment later that it is a replica, and what it accepts until then is lost. A cluster,
+        and a lab without Sentinels, lose nothing.
+
+        name: the replica; None for any one
+        """
+        return self._several().failover(name)
+
+    def migrate_slot(self, key_or_slot: str | int, *, to: str) -> None:
+        """Move a slot of a cluster, with its keys, to another primary.
+
+        key_or_slot: its number, or a key in it
+        """
+        with self.migrating_slot(key_or_slot, to=to):
+            pass
+
+    def migrating_slot(
+        self, key_or_slot: str | int, *, to: str
+    ) -> AbstractContextManager[None]:
+        """As `migrate_slot`, but within the block the slot is still on its way.
+
+        Its keys are on the new primary, and the old one answers ASK for them. The end of the
+        block completes the migration.
+        """
+        return self._several().migrating_slot(key_or_slot, to)
+
+    def slot_owner(self, key_or_slot: str | int) -> str:
+        """The node of a cluster that serves the slot of a key, or the slot of this number."""
+        return self._several().slot_owner(key_or_slot)
+
+    def servers(self) -> Table:
+        """The servers of a lab that has several; see `servers.servers_table`."""
+        from redisflow_lab.lab.views.servers import servers_table
+
+        return servers_table(self._several().states())
+
+    def replication(self) -> Table:
+        """How far the replicas are behind; see `servers.replication_table`."""
+        from redisflow_lab.lab.views.servers import replication_table
+
+        several = self._several()
+        return replication_table(several.states(), several.state)
 
     def _several(self) -> "Topology":
         """The servers. Raises ServerError if there is one."""

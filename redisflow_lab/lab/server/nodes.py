@@ -7,7 +7,7 @@ from pathlib import Path
 from redisflow_lab.lab.server.interface import NoSuchNodeError, ServerError
 from redisflow_lab.lab.server.network import Network
 from redisflow_lab.lab.server.node import Node
-from redisflow_lab.lab.server.ports import pick_ports
+from redisflow_lab.lab.server.ports import free_ports
 from redisflow_lab.lab.server.private import render_config
 
 
@@ -22,6 +22,7 @@ class Nodes(Mapping[str, Node]):
     appendonly: whether each keeps an append-only file
 
     password:   of them all
+    bus_ports:  at which each node of a cluster listens to the others
     announced:  the port at which its peers reach each node
     """
 
@@ -32,13 +33,15 @@ class Nodes(Mapping[str, Node]):
         self._binary = binary
         self._folder = folder
         self._appendonly = appendonly
-        self._ports = dict(zip(names, pick_ports(len(names)), strict=True))
         self._nodes: dict[str, Node] = {}
         self.password = secrets.token_urlsafe(16)
         self.network = Network(names, folder)
-        self.announced = {
-            name: self.network.door(name, port) for name, port in self._ports.items()
-        }
+        with free_ports(2 * len(names)) as ports:
+            self._ports = dict(zip(names, ports, strict=False))
+            self.bus_ports = dict(zip(names, ports[len(names) :], strict=True))
+            self.announced = {
+                name: self.network.door(name, port) for name, port in self._ports.items()
+            }
 
     def __repr__(self) -> str:
         return ", ".join(f"{name}: {node.status}" for name, node in self.items())

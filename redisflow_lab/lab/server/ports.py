@@ -1,10 +1,14 @@
 """Ports on the loopback interface of this machine."""
 
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from random import sample
 
 from redisflow_lab.lab.lifeline import close_in_forks
 from redisflow_lab.lab.server.interface import ServerError
+
+_NOT_OUTGOING = range(20_000, 32_000)
 
 
 def pick_port(port: int | None) -> int:
@@ -20,14 +24,22 @@ def pick_port(port: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def pick_ports(count: int) -> list[int]:
-    """So many free ports, each another one."""
-    with ExitStack() as until_all_are_picked:
-        listeners = [
-            until_all_are_picked.enter_context(socket.create_server(("127.0.0.1", 0)))
-            for _ in range(count)
-        ]
-        return [listener.getsockname()[1] for listener in listeners]
+@contextmanager
+def free_ports(count: int) -> Iterator[list[int]]:
+    """So many ports at which a server can listen; taken until the end of the block.
+
+    They are below those that systems give to outgoing connections: one of those could take a
+    port before its server listens there.
+    """
+    with ExitStack() as until_the_end:
+        ports: list[int] = []
+        for port in sample(_NOT_OUTGOING, len(_NOT_OUTGOING)):
+            if len(ports) == count:
+                break
+            with suppress(OSError):
+                until_the_end.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+        yield ports
 
 
 def hold_port(port: int) -> socket.socket:

@@ -2,10 +2,13 @@
 
 import secrets
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from redisflow_lab.lab.server.interface import ServerError
 from redisflow_lab.lab.server.layout import Layout
@@ -21,6 +24,9 @@ If two of them noticed it at once, each would vote for itself, and both would tr
 six seconds.
 """
 _FAILOVER_MS = 3_000
+_CHOSEN, _NOT_CHOSEN = 1, 100
+"""Values of replica-priority: the lowest wins, and 100 is the default."""
+
 _READY_S = 10.0
 _FAILOVER_S = 15.0
 
@@ -132,6 +138,115 @@ class Replication(Topology):
             )
         )
 
+    def failover(self, name: str | None = None) -> str:
+        primary = self.primary.name
+        replicas = [
+            other.name
+            for other in self.nodes.running()
+            if other.name in self._servers and other.name != primary
+        ]
+        if name is not None:
+            self._check_replica(name, primary)
+        elif not replicas:
+            raise ServerError(
+                f"no replica is running that could replace {primary}. Start one, as in "
+                "lab.nodes['node-2'].start()"
+            )
+        candidates = [name] if name is not None else replicas
+        wait_until(
+            lambda: any(self.state(each).is_linked for each in candidates),
+            f"{' or '.join(candidates)} is connected to {primary}",
+            timeout_s=_FAILOVER_S,
+        )
+        if self._sentinels:
+            return self._fail_over_by_sentinel(name, primary)
+        return self._fail_over_by_hand(name or replicas[0], primary)
+
+    def _check_replica(self, name: str, primary: str) -> None:
+        """Raise ServerError if this node cannot replace the primary."""
+        self._check_reachable(name)
+        if name in self._sentinels:
+            raise ServerError(f"{name} is a Sentinel, and holds no data: name a replica")
+        if name == primary:
+            raise ServerError(f"{name} is the primary already: name a replica")
+
+    def _fail_over_by_sentinel(self, name: str | None, primary: str) -> str:
+        """Let a Sentinel replace the primary, by the replica that is asked for."""
+        isolated = self.nodes.network.isolated
+        able = [
+            node
+            for node in self.nodes.running()
+            if node.name in self._sentinels and node.name not in isolated
+        ]
+        if not able:
+            raise ServerError(
+                "no Sentinel is running that could replace the primary. Start one, as in "
+                "lab.nodes['sentinel-1'].start()"
+            )
+        sentinel = able[0].connect()
+        with self._preferred(name, sentinel):
+            wait_until(
+                lambda: _begins_failover(sentinel),
+                f"Sentinel finds a replica that can replace {primary}",
+                timeout_s=_FAILOVER_S,
+            )
+            wait_until(
+                lambda: self._agree_on_another(primary),
+                f"a replica takes the place of {primary}",
+                timeout_s=_FAILOVER_S,
+            )
+        return self.primary.name
+
+    @contextmanager
+    def _preferred(self, name: str | None, sentinel: Redis) -> Iterator[None]:
+        """Within the block Sentinel chooses this replica before the others."""
+        if name is None:
+            yield
+            return
+        client = self.nodes[name].connect()
+        client.config_set("replica-priority", _CHOSEN)
+        try:
+            wait_until(
+                lambda: self._priority(name, sentinel) == _CHOSEN,
+                f"Sentinel knows the priority of {name}",
+                timeout_s=_FAILOVER_S,
+            )
+            yield
+        finally:
+            client.config_set("replica-priority", _NOT_CHOSEN)
+            client.config_rewrite()
+
+    def _priority(self, name: str, sentinel: Redis) -> int:
+        replicas: Any = sentinel.sentinel_slaves(SERVICE)
+        port = self.nodes.announced[name]
+        return next((int(r["slave-priority"]) for r in replicas if r["port"] == port), 0)
+
+    def _agree_on_another(self, primary: str) -> bool:
+        """Whether the Sentinels name the same new primary, which knows that it is one."""
+        isolated = self.nodes.network.isolated
+        named = {self._named_by(name) for name in self._answering() if name not in isolated}
+        if len(named) != 1 or primary in named:
+            return False
+        return self.state(*named).role == "primary"
+
+    def _fail_over_by_hand(self, name: str, primary: str) -> str:
+        """What a person does without Sentinels: FAILOVER, then tell the other replicas."""
+        self._check_reachable(primary)
+        self._check_reachable(name)
+        self.nodes[primary].connect().execute_command(
+            "FAILOVER", "TO", "127.0.0.1", self.nodes.announced[name]
+        )
+        wait_until(
+            lambda: self.state(name).role == "primary",
+            f"{name} takes the place of {primary}",
+            timeout_s=_FAILOVER_S,
+        )
+        self.nodes[name].connect().config_rewrite()
+        for other in self.nodes.running():
+            if other.name != name:
+                self._follow(other.name, name)
+        return name
+
     def _follow(self, name: str, primary: str) -> None:
         """Make a node the replica of another one, also after it was started again."""
         client = self.nodes[name].connect()
@@ -151,26 +266,34 @@ class Replication(Topology):
             and state["flags"] == "master"
         )
 
+    def _answering(self) -> list[str]:
+        """The Sentinels that can answer."""
+        return [name for name in self._sentinels if self.nodes[name].status == "running"]
+
+    def _named_by(self, sentinel: str) -> str:
+        """The primary that a Sentinel names."""
+        client = self.nodes[sentinel].connect()
+        address: Any = client.sentinel_get_master_addr_by_name(SERVICE)
+        return self.nodes.name_at(int(address[1]))
+
     def _named(self) -> list[str]:
-        """The primary that each Sentinel names which answers."""
-        named = []
-        for name in self._sentinels:
-            if self.nodes[name].status == "running":
-                address: Any = (
-                    self.nodes[name].connect().sentinel_get_master_addr_by_name(SERVICE)
-                )
-                named.append(self.nodes.name_at(int(address[1])))
-        return named
+        return [self._named_by(name) for name in self._answering()]
 
     def _followed(self) -> list[str]:
         """Each node that is a primary, and once more for each of its replicas."""
-        found = []
-        for name in self._servers:
-            if self.nodes[name].status == "running":
-                info: Any = self.nodes[name].connect().info("replication")
-                if info["role"] == "master":
-                    found += [name] * (1 + info["connected_slaves"])
-        return found
+        states = [self.state(name) for name in self._servers]
+        primaries = [state.name for state in states if state.role == "primary"]
+        return primaries + [s.primary for s in states if s.is_linked and s.primary in primaries]
+
+
+def _begins_failover(sentinel: Redis) -> bool:
+    """Whether the failover begins; false if Sentinel knows no good replica yet."""
+    try:
+        return bool(sentinel.execute_command("SENTINEL", "FAILOVER", SERVICE))
+    except ResponseError as error:
+        if not str(error).startswith(("NOGOODSLAVE", "INPROG")):
+            raise
+        return False
 
 
 def _count(number: int, what: str) -> str:

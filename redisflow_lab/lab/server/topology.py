@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from redis import Redis
@@ -11,6 +12,7 @@ from redisflow_lab.lab.server.identity import identify
 from redisflow_lab.lab.server.interface import ServerError
 from redisflow_lab.lab.server.node import Node
 from redisflow_lab.lab.server.nodes import Nodes
+from redisflow_lab.lab.server.state import NodeState, ask_state
 
 
 class Topology(ABC):
@@ -91,9 +93,53 @@ class Topology(ABC):
         """Let all nodes reach each other again."""
         self.nodes.network.heal()
 
+    @abstractmethod
+    def failover(self, name: str | None = None) -> str:
+        """Make a replica the primary, as planned, and return its name when it serves.
+
+        name: the replica; None for any one
+
+        Raises ServerError if it cannot be one.
+        """
+
+    def slot_owner(self, key_or_slot: str | bytes | int) -> str:
+        """The name of the primary that serves a slot of a cluster, or the slot of a key."""
+        raise _no_cluster()
+
+    def migrating_slot(
+        self, key_or_slot: str | bytes | int, to: str
+    ) -> AbstractContextManager[None]:
+        """Within the block a slot is on its way to the primary `to`, which serves it after."""
+        raise _no_cluster()
+
+    def states(self) -> list[NodeState]:
+        """What each node says of itself."""
+        return [self.state(name) for name in self.nodes]
+
+    def state(self, name: str) -> NodeState:
+        """What a node says of itself."""
+        return ask_state(self.nodes[name], self.nodes.name_at)
+
+    def _check_reachable(self, name: str) -> None:
+        """Raise ServerError if a node could not do what its peers ask of it."""
+        status = self.nodes[name].status
+        if status != "running":
+            way_out = "start" if status == "down" else "resume"
+            raise ServerError(
+                f"{name} is {status}: call lab.nodes[{name!r}].{way_out}() before"
+            )
+        if name in self.nodes.network.isolated:
+            raise ServerError(f"{name} is cut off from the other nodes: call lab.heal() before")
+
     def close(self) -> None:
         self.nodes.close()
 
     @abstractmethod
     def _start(self) -> None:
         """Add the nodes, start them, and return when they are ready to serve."""
+
+
+def _no_cluster() -> ServerError:
+    return ServerError(
+        "a primary with replicas is no cluster, and has no slots: Lab(cluster=3) starts one"
+    )
