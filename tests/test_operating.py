@@ -8,54 +8,29 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from consumers import NewConsumer, Publish, numbered
+from commands import Redisflow, redisflow_at
+from consumers import NewConsumer, Publish, numbered, running
 from handlers import decline
 
 from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab.cli.durations import for_people
 from redisflow_lab.lab import Lab
+from redisflow_lab.partitions import PartitionedConsumer, PartitionedProducer
 
-Redisflow = Callable[..., "Done"]
+WAITS = "What is published to them waits"
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
 (PERMISSIONS,) = re.findall(r"\*\*Permissions\.\*\* (.*)", DOCUMENTED)
 
 
-class Done:
-    """What a command did."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def sentence(self) -> str:
-        """What it said of an error, without the frame that is drawn around it."""
-        return " ".join(self.err.replace("│", " ").split())
-
-
 @pytest.fixture
 def redisflow(lab_in_use: Lab, tmp_path: Path) -> Redisflow:
-    """Runs the command on the lab's server, in an environment with as little as possible."""
-
-    def run(*arguments: object, url: str = lab_in_use.url, **environment: str) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "redisflow_lab", *map(str, arguments)],
-            env={"PATH": os.environ["PATH"], "REDISFLOW_URL": url, "HOME": str(tmp_path)}
-            | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-            | environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        return Done(done)
-
-    return run
+    """Runs the command on the lab's server."""
+    return redisflow_at(lab_in_use.url, tmp_path)
 
 
 def test_streams_are_listed_with_what_they_hold(
@@ -65,7 +40,9 @@ def test_streams_are_listed_with_what_they_hold(
     lab.redis.xgroup_create(stream, "billing", id="0")
     (row,) = redisflow("streams", "--match", stream, "--seconds", 0, "--json").json
     assert row.pop("memory_bytes") > 100
-    assert row == {"stream": stream, "length": 5, "groups": 1, "entries_per_s": None}
+    assert row == {
+        "stream": stream, "shard": None, "length": 5, "groups": 1, "entries_per_s": None,
+    }  # fmt: skip
     (row,) = redisflow("streams", "--match", stream, "--seconds", 0.1, "--json").json
     assert row["entries_per_s"] == 0
     table = redisflow("streams", "--match", stream).out
@@ -84,6 +61,7 @@ def test_a_stream_is_inspected_as_it_is(
     assert (found["length"], found["entries_added"]) == (3, 3)
     assert (group["lag"], group["pending"], group["oldest_pending_id"]) == (1, 2, ids[0])
     assert [row["consumer"] for row in group["consumers"]] == ["alice"]
+    assert found["shard"] is None
     assert (found["first"]["content"], found["last"]["content"]) == ("1 x Dune", "1 x Ulysses")
     text = redisflow("inspect", stream).out
     assert "3 entries of 3 that were added" in text
@@ -148,6 +126,72 @@ def test_pending_entries_are_shown_with_their_owners(
     assert old["id"] == ids[0]
     (bobs,) = redisflow("pending", stream, "billing", "--consumer", "bob", "--json").json
     assert bobs["id"] == ids[2]
+    assert " 1 h " in redisflow("pending", stream, "billing", "--idle", "30m").out
+    assert " 1 h " in redisflow("inspect", stream).out
+
+
+@pytest.mark.parametrize(
+    ("ms", "says"),
+    [
+        (0, "0 ms"), (999, "999 ms"), (1_000, "1 s"), (61_500, "1 min 1 s"),
+        (3_900_000, "1 h 5 min"), (3_600_999, "1 h"), (90_061_000, "1 d 1 h"),
+    ],
+)  # fmt: skip
+def test_idle_times_are_shown_as_people_say_them(ms: int, says: str) -> None:
+    assert for_people(ms) == says
+
+
+def test_a_group_is_deleted_after_saying_what_is_lost(
+    lab: Lab, stream: str, publish: Publish, redisflow: Redisflow
+) -> None:
+    publish(*numbered(5))
+    lab.redis.xgroup_create(stream, "billing", id="0")
+    lab.redis.xreadgroup("billing", "alice", {stream: ">"}, count=2)
+    delete = ("groups", "delete", stream, "billing")
+    unasked = redisflow(*delete)
+    assert unasked.status == 2
+    lost = (
+        "delete the group billing, with 2 entries pending, 3 entries not read, and 1 consumer"
+    )
+    assert lost in unasked.sentence
+    found = {"group": "billing", "pending": 2, "lag": 3, "consumers": 1}
+    assert redisflow(*delete, "--dry-run", "--json").json == found | {"deleted": False}
+    assert len(lab.redis.xinfo_groups(stream)) == 1
+    assert redisflow(*delete, "--yes", "--json").json == found | {"deleted": True}
+    assert lab.redis.xinfo_groups(stream) == []
+    assert lab.redis.xlen(stream) == 5
+    assert "no group 'billing'" in redisflow(*delete, "--yes").sentence
+
+
+def test_partitions_are_shown_with_the_members_that_read_them(
+    own_lab: Lab, redisflow: Redisflow
+) -> None:
+    missing = redisflow("partitions", "orders")
+    assert (missing.status, "has no partitions" in missing.sentence) == (1, True)
+    producer = PartitionedProducer(own_lab.redis, "orders", partitions=2)
+    producer.publish_many([("a", Message("web", "a"))])  # in partition 1
+    unread = redisflow("partitions", "orders", "--json")
+    assert (unread.status, [row["group"] for row in unread.json]) == (0, [None, None])
+    member = PartitionedConsumer(
+        own_lab.redis, "orders", "billing", partitions=2, member=0, of=2, block_ms=20
+    )
+    with running(member, handler=print):
+        own_lab.wait_until(lambda: own_lab.redis.exists("{orders:0}") == 1, "it reads")
+        done = redisflow("partitions", "orders", "billing", "--json")
+    assert done.status == 3
+    assert f"1 of 2 partitions: 1. {WAITS}: start member 1 of 2" in done.sentence
+    zero, one = done.json
+    assert keys_of(done.json) <= documented_names()
+    assert (zero["owner"], zero["length"], zero["lag"]) == ("member 0 of 2", 0, 0)
+    assert (one["owner"], one["length"], one["lag"]) == (None, 1, None)
+    table = redisflow("partitions", "orders").out
+    assert table.count("no active member") == 2
+    assert "shard" not in table
+    unknown = redisflow("partitions", "orders", "shipping")
+    assert (unknown.status, "no group 'shipping'" in unknown.sentence) == (1, True)
+    own_lab.redis.set("orders:partitions", "many")
+    wrong = redisflow("partitions", "orders")
+    assert (wrong.status, "not a number of partitions" in wrong.sentence) == (1, True)
 
 
 def test_a_message_is_published_once_for_a_key(
@@ -463,6 +507,12 @@ def keys_of(value: Any) -> set[str]:
     return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
+def documented_names() -> set[str]:
+    """Every key that docs/cli.md names, and more."""
+    names = re.findall(r'`"?(\w+)"?`|"(base64)"', DOCUMENTED)
+    return {name for pair in names for name in pair}
+
+
 def test_the_page_names_each_key_that_is_printed(
     lab: Lab, stream: str, letters: list[str], redisflow: Redisflow
 ) -> None:
@@ -476,13 +526,13 @@ def test_the_page_names_each_key_that_is_printed(
         ("dead-letters", "redrive", stream, letter["letter_id"], "--yes"),
         ("dead-letters", "discard", stream, "--all", "--yes"),
         ("consumers", "prune", stream, "billing", "--idle", "0", "--yes"),
+        ("groups", "delete", stream, "billing", "--dry-run"),
         ("trim", stream, "--acknowledged", "--yes"),
     ]  # fmt: skip
     printed = set().union(
         *(keys_of(redisflow(*command, "--json").json) for command in commands)
     )
-    names = {*re.findall(r'`"?(\w+)"?`|"(base64)"', DOCUMENTED)}
-    assert printed <= {name for pair in names for name in pair}
+    assert printed <= documented_names()
 
 
 def test_groups_are_watched_while_the_server_goes_and_comes(

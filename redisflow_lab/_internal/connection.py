@@ -46,11 +46,7 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     given = _a_pool_of(check_client(redis))
     if isinstance(redis, Redis) and given.connection_kwargs.get("parser_class") is ReplyParser:
         return redis
-    settings: dict[str, Any] = {
-        name: value
-        for name, value in given.connection_kwargs.items()
-        if not name.startswith(_POOL_OWNED)
-    }
+    settings = settings_of(given)
     settings.update(
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
@@ -72,6 +68,15 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     # redis-py would build a dict for each entry, and lose fields whose name occurs twice.
     client.set_response_callback("XRANGE", lambda reply, **_: reply)
     return client
+
+
+def settings_of(pool: ConnectionPool) -> dict[str, Any]:
+    """What a pool was given, to make another one."""
+    return {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if not name.startswith(_POOL_OWNED)
+    }
 
 
 def slot_client(redis: Redis | RedisCluster, stream: str) -> Redis:

@@ -1,18 +1,23 @@
-"""Error messages for a server that the address in REDISFLOW_URL does not lead to."""
+"""Error messages for a server, or a cluster, that cannot be used."""
 
 import redis
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.connection import SSLConnection
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tls import TlsProblem, refuses_certificate, tls_problem
 
 
-def explain_server_error(error: Exception, client: Redis, *, otherwise: str = "") -> str:
+def explain_server_error(
+    error: Exception, client: Redis | RedisCluster, *, otherwise: str = ""
+) -> str:
     """Say why the server of `client` cannot be used and what to do; never with a password.
 
     otherwise: what else one can do if no server answers
     """
+    if isinstance(client, RedisCluster):
+        node = client.get_redis_connection(client.get_default_node())
+        return _of_a_node(error, address_of(node)) or explain_server_error(error, node)
     where = address_of(client)
     reply = printable(str(error)).rstrip(".")
     match error:
@@ -52,6 +57,30 @@ def explain_server_error(error: Exception, client: Redis, *, otherwise: str = ""
                 "it to REDISFLOW_URL"
             )
     return f"the server at {where} cannot be used: {reply}"
+
+
+def _of_a_node(error: Exception, where: str) -> str | None:
+    """Of a cluster, of which `where` is a node; None if it is as with a single server."""
+    reply = printable(str(error)).rstrip(".")
+    match error:
+        case redis.exceptions.ClusterDownError():
+            return (
+                f"the cluster of {where} is down, or a part of it: {reply}. redis-cli cluster "
+                "nodes shows which primary is missing: start it, or let its replica take over"
+            )
+        case redis.AuthenticationError():
+            return (
+                f"a node of the cluster of {where} rejects the user or the password: {reply}. "
+                "Set the same users and passwords on all nodes"
+            )
+        case redis.exceptions.BusyLoadingError():
+            return f"a node of the cluster of {where} is still loading its data. Try again"
+        case redis.ConnectionError() | redis.TimeoutError() if not refuses_certificate(error):
+            return (
+                f"a node of the cluster of {where} does not answer: {reply}. Start it, or "
+                "try again when its replica has taken over"
+            )
+    return None
 
 
 def _explain_no_connection(

@@ -25,8 +25,12 @@ Address = tuple[str, int]
 T = TypeVar("T")
 
 
+class DifferentSlotsError(ValueError):
+    """Raised if keys that must change together are in different slots of a cluster."""
+
+
 def check_one_slot(redis: Redis | RedisCluster, *keys: str) -> None:
-    """Raise ValueError unless a cluster keeps all these keys in one slot.
+    """Raise DifferentSlotsError unless a cluster keeps all these keys in one slot.
 
     One command or script must reach them all, and it reaches one slot only:
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
@@ -36,7 +40,7 @@ def check_one_slot(redis: Redis | RedisCluster, *keys: str) -> None:
     slots = {key: key_slot(key.encode()) for key in keys}
     if len({*slots.values()}) > 1:
         where = " and ".join(f"{printable(key)!r} is in {slot}" for key, slot in slots.items())
-        raise ValueError(
+        raise DifferentSlotsError(
             f"these keys must be in one slot of the cluster, but {where}. Give them one hash "
             f"tag, as in '{{orders}}' and '{{orders}}:dead'"
         )

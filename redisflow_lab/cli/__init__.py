@@ -1,7 +1,8 @@
 """The command `redisflow`: copies the course, operates streams, checks a machine.
 
 app           the commands and their options
-streams, entries, watch, exporter, dead_letters, retention
+streams, partitions, entries, watch, exporter, dead_letters, retention,
+              groups
               operate streams
 server, output, asking, durations
               what these commands share

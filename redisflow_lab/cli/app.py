@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from redisflow_lab.cli import dead_letters, entries, exporter, retention, streams, watch
+from redisflow_lab.cli import (
+    dead_letters,
+    entries,
+    exporter,
+    groups,
+    partitions,
+    retention,
+    streams,
+    watch,
+)
 
 app = typer.Typer(
     help="RedisFlow Lab: learn what a Redis Stream promises by breaking it on purpose.",
@@ -63,11 +72,12 @@ def doctor() -> None:
 
 _OPERATE = "Operate streams"
 for command in (
-    streams.streams, streams.inspect, entries.entries, entries.pending, entries.publish,
-    retention.trim, watch.watch, exporter.exporter,
+    streams.streams, streams.inspect, partitions.partitions, entries.entries,
+    entries.pending, entries.publish, retention.trim, watch.watch, exporter.exporter,
 ):  # fmt: skip
     app.command(rich_help_panel=_OPERATE)(command)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_OPERATE)
+app.add_typer(groups.app, name="groups", rich_help_panel=_OPERATE)
 consumers = typer.Typer(no_args_is_help=True, help="The names in a group.")
 consumers.command()(retention.prune)
 app.add_typer(consumers, name="consumers", rich_help_panel=_OPERATE)

@@ -21,3 +21,16 @@ def shortly(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def for_people(ms: int) -> str:
+    """A duration in its two largest units: "1 h 5 min"; below a second in ms."""
+    if ms < 1_000:
+        return f"{ms} ms"
+    seconds = ms // 1_000
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    at = next(place for place, (_, length) in enumerate(units) if seconds >= length)
+    (unit, length), *rest = units[at : at + 2]
+    parts = [f"{seconds // length} {unit}"]
+    parts += [f"{more} {name}" for name, each in rest if (more := seconds % length // each)]
+    return " ".join(parts)

@@ -8,9 +8,9 @@ from redis import Redis
 
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.cli.durations import seconds
+from redisflow_lab.cli.durations import for_people, seconds
 from redisflow_lab.cli.output import Json, Row, show, show_json, show_line, text_of, time_of
-from redisflow_lab.cli.server import HERE, Url, server_at
+from redisflow_lab.cli.server import HERE, Url, server_at, stream_at
 from redisflow_lab.inspection.missing import explaining_missing
 from redisflow_lab.message import FIELD, Message, MessageDecodeError
 from redisflow_lab.producer import RedisStreamProducer
@@ -62,7 +62,7 @@ def pending(
 ) -> None:
     """Show what a group has not acknowledged yet, the oldest first."""
     idle_ms = int(1_000 * seconds(idle))
-    with server_at(url) as redis, explaining_missing(redis, stream, group):
+    with stream_at(url, stream) as redis, explaining_missing(redis, stream, group):
         found: Any = redis.xpending_range(
             stream, group, "-", "+", count + 1, consumer or None, idle=idle_ms or None
         )
@@ -76,9 +76,16 @@ def pending(
         }
         for row in found
     ]
-    columns = {"id": "id", "consumer": "consumer", "idle_ms": "idle (ms)"}
-    show(rows, columns | {"deliveries": "deliveries"}, as_json=as_json)
-    if more and not as_json:
+    if as_json:
+        show_json(rows)
+        return
+    columns = {"id": "id", "consumer": "consumer", "idle": "idle"}
+    show(
+        [row | {"idle": for_people(row["idle_ms"])} for row in rows],
+        columns | {"deliveries": "deliveries"},
+        as_json=False,
+    )
+    if more:
         print(f"There are more than these {count:,}: --count shows so many.")
 
 

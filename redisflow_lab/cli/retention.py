@@ -13,7 +13,7 @@ from redisflow_lab.cli.asking import Yes, confirm
 from redisflow_lab.cli.durations import seconds, shortly
 from redisflow_lab.cli.entries import Group, Stream
 from redisflow_lab.cli.output import Json, counted, show, show_json
-from redisflow_lab.cli.server import HERE, Url, server_at
+from redisflow_lab.cli.server import HERE, Url, stream_at
 from redisflow_lab.inspection.groups import look_at
 from redisflow_lab.inspection.missing import NoSuchStreamError, explaining_missing
 from redisflow_lab.retention import trim as trim_stream
@@ -50,7 +50,7 @@ def trim(
     }
     pending = "also what is pending" if even_pending else "but nothing that is pending"
     confirm(f"remove entries of {stream} for good, {pending}", yes=yes)
-    with server_at(url) as redis:
+    with stream_at(url, stream) as redis:
         try:
             done = trim_stream(redis, stream, **limits, even_pending=even_pending)  # type: ignore[arg-type]
         except ValueError as error:
@@ -86,7 +86,7 @@ def prune(
 ) -> None:
     """Remove names of consumers that have nothing pending and ask for nothing."""
     idle_ms = int(1_000 * seconds(idle))
-    with server_at(url) as redis, explaining_missing(redis, stream, group):
+    with stream_at(url, stream) as redis, explaining_missing(redis, stream, group):
         commands = GroupCommands(redis, stream, group, "")
         names = commands.idle_consumers(idle_ms)
         if names and not dry_run:

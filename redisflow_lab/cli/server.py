@@ -3,26 +3,30 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from contextlib import closing, contextmanager
+from typing import Annotated, Any, NoReturn
 
 import redis
 import typer
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
+from redis.connection import SSLConnection
+from redis.exceptions import ClusterDownError, RedisClusterException
 from redis.retry import Retry
 
 from redisflow_lab._internal.backoff import transient_reason
+from redisflow_lab._internal.connection import settings_of, stream_client
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import explain_server_error
+from redisflow_lab._internal.slot import DifferentSlotsError
 
 Url = Annotated[
     str,
     typer.Option(
         "--url",
         envvar="REDISFLOW_URL",
-        help="The server: redis://user@host:port/0, or rediss:// for TLS. The password is read "
-        "from REDISFLOW_PASSWORD, or asked for.",
+        help="The server, or any node of a cluster: redis://user@host:port/0, or rediss:// "
+        "for TLS. The password is read from REDISFLOW_PASSWORD, or asked for.",
     ),
 ]
 HERE = "redis://localhost:6379/0"
@@ -32,6 +36,7 @@ _TIMEOUT_S = 5.0
 _OF_THE_SERVER = (
     redis.ConnectionError,
     redis.TimeoutError,
+    ClusterDownError,
     redis.exceptions.NoPermissionError,
     redis.exceptions.ReadOnlyError,
 )
@@ -39,25 +44,55 @@ _OF_THE_SERVER = (
 
 
 @contextmanager
-def server_at(url: str, *, must_answer: bool = True) -> Iterator[Redis]:
-    """A client of the server. An error of the server ends the command with a sentence.
+def server_at(url: str, *, must_answer: bool = True) -> Iterator[Redis | RedisCluster]:
+    """A client of the server, or of the cluster that it is a node of.
+
+    An error of the server ends the command with a sentence.
 
     must_answer: whether a server that is down now is such an error
     """
-    client = _client(url)
+    first = _client(url)
+    client: Redis | RedisCluster = first
     try:
         try:
-            _authenticate(client)
+            client = _authenticated(first)
         except redis.RedisError as error:
             if must_answer or transient_reason(error) is None:
                 raise
         yield client
     except _OF_THE_SERVER as error:
         fail(explain_server_error(error, client))
-    except redis.RedisError as error:
+    except (redis.RedisError, RedisClusterException, DifferentSlotsError) as error:
         fail(printable(str(error), 1_000))
     finally:
         client.close()
+
+
+@contextmanager
+def stream_at(url: str, stream: str) -> Iterator[Redis]:
+    """A client for a stream on that server, or on any node of that cluster."""
+    with server_at(url) as redis, closing(stream_client(redis, stream)) as client:
+        yield client
+
+
+def with_its_cluster(client: Redis | RedisCluster) -> Redis | RedisCluster:
+    """A client of the cluster that a server is a node of; `client` itself without a cluster.
+
+    Raises redis.RedisError and RedisClusterException.
+    """
+    if isinstance(client, RedisCluster) or _mode(client) != "cluster":
+        return client
+    settings = settings_of(client.connection_pool)
+    for name in ("db", "retry"):
+        settings.pop(name, None)
+    cluster = RedisCluster(
+        ssl=issubclass(client.connection_pool.connection_class, SSLConnection),
+        require_full_coverage=False,  # what is left of a broken cluster can be looked at
+        retry=Retry(NoBackoff(), 0),
+        **settings,
+    )
+    client.close()
+    return cluster
 
 
 def fail(problem: str) -> NoReturn:
@@ -85,16 +120,28 @@ def _client(url: str) -> Redis:
     return client
 
 
-def _authenticate(client: Redis) -> None:
-    """Ask for the password if the server wants one and there is none."""
+def _authenticated(client: Redis) -> Redis | RedisCluster:
+    """The same, after asking for the password if the server wants one and there is none."""
     try:
-        client.ping()
-    except redis.exceptions.NoPermissionError:
-        pass  # this user may do other things
+        return with_its_cluster(client)
     except redis.AuthenticationError:
         options = client.connection_pool.connection_kwargs
         if options.get("password") or not sys.stdin.isatty():
             raise
         options["password"] = typer.prompt("Password", hide_input=True, err=True)
         client.connection_pool.reset()  # its connections know no password
-        client.ping()
+        return with_its_cluster(client)
+
+
+def _mode(client: Redis) -> str:
+    """What the server says of itself: "cluster" for a node of one. Every user may ask.
+
+    https://redis.io/docs/latest/commands/hello/
+    """
+    try:
+        reply: Any = client.execute_command("HELLO")
+    except redis.ResponseError:  # a proxy may not know it
+        return ""
+    if not isinstance(reply, dict):  # RESP2 has no maps
+        reply = dict(zip(reply[::2], reply[1::2], strict=True))
+    return bytes(reply.get(b"mode", b"")).decode()

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 
 import redis as redis_py
 import typer
-from redis import Redis
+from redis import Redis, RedisCluster
+from redis.exceptions import ClusterDownError
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from redisflow_lab._internal.connection import slot_client
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import explain_server_error
 from redisflow_lab.cli.durations import seconds
@@ -60,13 +62,14 @@ def watch(
 
 
 def _samples(
-    redis: Redis, streams: list[str], pause_s: float, count: int, stop: Event
+    redis: Redis | RedisCluster, streams: list[str], pause_s: float, count: int, stop: Event
 ) -> Iterator[Sample]:
+    clients = {stream: slot_client(redis, stream) for stream in streams}
     before: dict[tuple[str, str], int] = {}
     looked, taken = time.monotonic(), 0
     while not stop.is_set():
         began = time.monotonic()
-        yield _sample(redis, streams, before, began - looked)
+        yield _sample(redis, clients, before, began - looked)
         looked, taken = began, taken + 1
         if taken == count:
             return
@@ -74,24 +77,30 @@ def _samples(
 
 
 def _sample(
-    redis: Redis, streams: list[str], before: dict[tuple[str, str], int], passed_s: float
+    redis: Redis | RedisCluster,
+    clients: dict[str, Redis],
+    before: dict[tuple[str, str], int],
+    passed_s: float,
 ) -> Sample:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     found: list[dict[str, Any]] = []
-    try:
-        for stream in streams:
-            try:
-                look = asdict(look_at(redis, stream))
-            except (NoSuchStreamError, NotAStreamError) as error:
-                found.append({"stream": stream, "problem": str(error)})
-                continue
-            look["entries_per_s"] = _rate(before, (stream, ""), look["added"], passed_s)
-            for group in look["groups"]:
-                key = (stream, group["name"])
-                group["read_per_s"] = _rate(before, key, group["read"], passed_s)
-            found.append({"stream": stream, "problem": None, **look})
-    except (redis_py.ConnectionError, redis_py.TimeoutError) as error:
-        return {"at": at, "problem": explain_server_error(error, redis), "streams": []}
+    for stream, client in clients.items():
+        try:
+            look = asdict(look_at(client, stream))
+        except (NoSuchStreamError, NotAStreamError) as error:
+            found.append({"stream": stream, "problem": str(error)})
+            continue
+        except (redis_py.ConnectionError, redis_py.TimeoutError, ClusterDownError) as error:
+            problem = explain_server_error(error, redis)
+            if not isinstance(redis, RedisCluster):
+                return {"at": at, "problem": problem, "streams": []}
+            found.append({"stream": stream, "problem": problem})  # of this shard only
+            continue
+        look["entries_per_s"] = _rate(before, (stream, ""), look["added"], passed_s)
+        for group in look["groups"]:
+            key = (stream, group["name"])
+            group["read_per_s"] = _rate(before, key, group["read"], passed_s)
+        found.append({"stream": stream, "problem": None, **look})
     return {"at": at, "problem": None, "streams": found}
 
 

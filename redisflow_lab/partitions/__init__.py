@@ -3,6 +3,7 @@
 placing    which partition a key is in, and which streams there are
 counting   the number of partitions, kept beside the streams and checked
 ownership  which process reads a partition
+state      what each partition holds, and whether it has an active member
 producer   PartitionedProducer
 consumer   PartitionedConsumer
 """
@@ -12,12 +13,15 @@ from redisflow_lab.partitions.counting import PartitionCountError
 from redisflow_lab.partitions.ownership import OwnedElsewhereError
 from redisflow_lab.partitions.placing import partition_of, partition_streams
 from redisflow_lab.partitions.producer import PartitionedProducer, Placed
+from redisflow_lab.partitions.state import PartitionLook, Partitions
 
 __all__ = [
     "OwnedElsewhereError",
     "PartitionCountError",
+    "PartitionLook",
     "PartitionedConsumer",
     "PartitionedProducer",
+    "Partitions",
     "Placed",
     "partition_of",
     "partition_streams",

@@ -4,6 +4,7 @@ from redis import Redis, RedisCluster
 
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
+from redisflow_lab.partitions.placing import MOST_PARTITIONS
 
 
 class PartitionCountError(ValueError):
@@ -16,16 +17,21 @@ def count_key(stream: str) -> str:
 
 
 def stored_count(redis: Redis | RedisCluster, stream: str) -> int | None:
-    """The number of partitions; None if nobody has used the partitions yet.
+    """The number of partitions; None if no program has used the partitions yet.
 
     Raises PartitionCountError if the key holds something else.
     """
     with stream_client(redis, count_key(stream)) as client:
-        found = client.get(count_key(stream))
+        return read_count(client, stream)
+
+
+def read_count(client: Redis, stream: str) -> int | None:
+    """The same, with a client for the slot of the `count_key`."""
+    found = client.get(count_key(stream))
     if found is None:
         return None
-    text = bytes(found).decode(errors="backslashreplace")
-    if not text.isdecimal():
+    text = found if isinstance(found, str) else found.decode(errors="backslashreplace")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_PARTITIONS:
         raise PartitionCountError(
             f"the key {printable(count_key(stream))} holds {printable(text, 40)!r}, and not a "
             "number of partitions. Another program has written it: rename that key"

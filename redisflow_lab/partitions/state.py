@@ -1,0 +1,100 @@
+"""What the partitions of a stream hold, who reads them, and who does not."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from redis import Redis, RedisCluster
+from redis.exceptions import RedisError
+
+from redisflow_lab._internal.checks import check_client, check_name
+from redisflow_lab._internal.connection import slot_client
+from redisflow_lab._internal.slot import shard_of
+from redisflow_lab.inspection.groups import StreamLook, look_at
+from redisflow_lab.inspection.missing import NoSuchStreamError
+from redisflow_lab.partitions.counting import count_key, read_count
+from redisflow_lab.partitions.ownership import Member, owner_key
+from redisflow_lab.partitions.placing import partition_streams
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLook:
+    """A partition at one moment.
+
+    number:  from 0
+    stream:  its key
+    shard:   host and port of its node; None if there is no cluster, or no node has it
+    look:    its stream and groups; None if there is no stream yet, or `problem` says why
+    members: the active member by group, for each group of any partition; None where no
+             process reads it. One that is killed counts as active for five seconds more.
+             Empty if the partition could not be asked
+    problem: why the partition could not be asked
+    """
+
+    number: int
+    stream: str
+    shard: str | None = None
+    look: StreamLook | None = None
+    members: Mapping[str, Member | None] = field(default_factory=dict)
+    problem: RedisError | None = None
+
+
+class Partitions:
+    """Looks at the partitions of a stream, again and again. It keeps its connections.
+
+    redis:  a client of the cluster, or of one server
+    stream: the name without a number, such as "orders"
+    """
+
+    def __init__(self, redis: Redis | RedisCluster, stream: str) -> None:
+        self._redis, self.stream = check_client(redis), check_name("stream", stream)
+        self._counter = slot_client(redis, count_key(stream))
+        self._clients: dict[str, Redis] = {}
+
+    def look(self) -> list[PartitionLook]:
+        """The partitions as of now, in order; none if no program has used them yet.
+
+        A partition whose node is down is among them, with its `problem`. A look costs three
+        round trips a partition.
+
+        Raises PartitionCountError, and redis.RedisError if their number cannot be read.
+        """
+        count = read_count(self._counter, self.stream)
+        if count is None:
+            return []
+        streams = partition_streams(self.stream, count)
+        looks = [self._looked_at(number, stream) for number, stream in enumerate(streams)]
+        groups = {group.name for each in looks if each.look for group in each.look.groups}
+        return [self._with_members(each, sorted(groups)) for each in looks]
+
+    def _looked_at(self, number: int, stream: str) -> PartitionLook:
+        client, found, look = self._client_of(stream), PartitionLook(number, stream), None
+        try:
+            with suppress(NoSuchStreamError):  # no message and no consumer has come yet
+                look = look_at(client, stream)
+            return replace(found, look=look, shard=shard_of(client))
+        except RedisError as error:
+            return replace(found, problem=error)
+
+    def _with_members(self, found: PartitionLook, groups: list[str]) -> PartitionLook:
+        if found.problem or not groups:
+            return found
+        keys = [owner_key(found.stream, group) for group in groups]
+        try:
+            values = self._client_of(found.stream).mget(keys)
+        except RedisError as error:
+            return replace(found, problem=error)
+        return replace(found, members=dict(zip(groups, map(_member, values), strict=True)))
+
+    def _client_of(self, stream: str) -> Redis:
+        if stream not in self._clients:
+            self._clients[stream] = slot_client(self._redis, stream)
+        return self._clients[stream]
+
+
+def _member(value: Any) -> Member | None:
+    try:
+        return None if value is None else Member.parsed(value)
+    except ValueError:  # another program has written it, and no member reads the partition
+        return None
