@@ -247,7 +247,10 @@ class Lab:
         return draw_partitions(parts, nodes, stream, group)
 
     def _parts(self, stream: str, group: str) -> list[Part]:
-        looks = Partitions(self.redis, check_name("stream", stream)).look()
+        partitions = Partitions(self.redis, check_name("stream", stream))
+        looks = partitions.look()
+        if any(look.problem for look in looks):  # the second look asks where the slots are now
+            looks = partitions.look()
         if not looks:
             raise RuntimeError(
                 f"{printable(stream)} has no partitions. Publish with a PartitionedProducer, "

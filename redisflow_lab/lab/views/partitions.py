@@ -125,7 +125,9 @@ def _bar(
     at_most = width - 76
     unread = part.length if part.lag is None else min(part.lag, part.length)
     read = at_most * (part.length - unread) / longest
-    yield Rect("acked", left, top + 11, read, _BAR)
-    yield Rect("waiting", left + read, top + 11, at_most * unread / longest, _BAR)
+    if read:
+        yield Rect("acked", left, top + 11, read, _BAR)
+    if unread:
+        yield Rect("waiting", left + read, top + 11, at_most * unread / longest, _BAR)
     lag = "unknown" if part.lag is None else f"{part.lag} unread"
     yield Text("plain", left + width, top + 11 + _BAR / 2, lag, "end")
