@@ -108,7 +108,7 @@ class Lab:
     ) -> None:
         if isinstance(needs, str):  # a str is a sequence too, of one-letter names
             raise TypeError(f"needs must be a list of names, not {needs!r}: write [{needs!r}]")
-        layout = Layout(replicas, sentinels, cluster)
+        self._layout = layout = Layout(replicas, sentinels, cluster)
         try:
             self._folder = PrivateFolder()
         except OSError as error:
@@ -177,6 +177,33 @@ class Lab:
     def heal(self) -> None:
         """Let all nodes reach each other again."""
         self._several().heal()
+
+    def repair(self) -> None:
+        """Heal, resume and start everything, and wait until the replicas have all data.
+
+        In a cluster, the nodes that were the primaries at first are so again. Slots stay where
+        they were moved to.
+        """
+        several = self._several()
+        several.heal()
+        for node in several.nodes.values():
+            if node.status == "paused":
+                node.resume()
+            node.start()
+        self._wait_until_replicated()
+        if self._is_cluster:
+            for state in several.states()[: self._layout.cluster]:
+                if state.role == "replica":
+                    several.failover(state.name)
+            self._wait_until_replicated()
+
+    def _wait_until_replicated(self) -> None:
+        replicas = self._layout.replicas * max(1, self._layout.cluster)
+        self.wait_until(
+            lambda: [*self.replication()["behind"].fillna(-1)] == [0] * replicas,
+            "each replica has what its primary has",
+            timeout_s=20.0,
+        )
 
     def failover(self, name: str | None = None) -> str:
         """Make a replica the primary while the primary is running, as for an upgrade.

@@ -40,7 +40,7 @@ class Place(Exercise):
         "task.redis, task.orders (a stream of twelve orders; the content of each is the "
         "customer and a number, such as ada 1)"
     )
-    minutes = 4
+    minutes = 3
     hints = (
         "Read the old stream from its beginning, and publish each order to the partitions.",
         "task.redis.xrange(task.orders) gives pairs of id and fields, and "
@@ -167,7 +167,7 @@ class Missing(Exercise):
         "task.redis, task.orders (a stream in four partitions, with the group billing; member "
         "0 of 2 is running, and member 1 was never started), task.bill, task.invoices"
     )
-    minutes = 4
+    minutes = 3
     has_orders = False
     hints = (
         "Which partitions does member 1 of 2 read? PartitionedConsumer knows.",
@@ -318,15 +318,17 @@ for number in (1, 3):
         rows: Any = scene.redis.xinfo_groups(stream)
         read = {row["name"].decode(): row["last-delivered-id"].decode() for row in rows}
         start = f"({read.get(scene.group, '0-0')}"
-        return len(scene.redis.xrange(stream, start, "+"))
+        entries: Any = scene.redis.xrange(stream, start, "+")
+        return len(entries)
 
 
 CHAPTER = Chapter(
     file="41_redis_cluster.ipynb",
     title="Spread a stream over a Redis Cluster",
     goal="Divide a stream into partitions, and say what still works when a part is missing.",
-    reading=16,
+    reading=18,
     predicting=4,
+    extra=2,
     builds_on=("02", "12"),
     mistakes=(
         "A cluster spreads the entries of one stream over its nodes.",
@@ -335,11 +337,11 @@ CHAPTER = Chapter(
         "More partitions help against a hot key.",
         "Partitions can be added later.",
     ),
-    skippable="A slot moves, and Another number of partitions.",
+    skippable="What is called extra: a slot moves.",
     surprise="A stream in a cluster of three primaries is on one of them.",
     trouble=(
-        "After an error in the middle of a cell, run `repaired()`: it resumes and starts each "
-        "node, and makes node-1 a primary again."
+        "After an error in the middle of a cell, run `lab.repair()`: it resumes and starts "
+        "each node, and makes node-1 a primary again."
     ),
     predictions={
         "41-nodes": (
