@@ -26,6 +26,12 @@ from redisflow_lab.lab.server.layout import Layout
 from redisflow_lab.lab.views.drawing import draw_stream
 from redisflow_lab.lab.views.live_view import LiveView
 from redisflow_lab.lab.views.measures import measure
+from redisflow_lab.lab.views.partitions import (
+    Part,
+    draw_partitions,
+    part_of,
+    partitions_table,
+)
 from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.replay_output import ReplayOutput
 from redisflow_lab.lab.views.steering import Steering, handle_slowly
@@ -43,6 +49,7 @@ from redisflow_lab.lab.workers.pickling import pack_call
 from redisflow_lab.lab.workers.process import Process, name_of
 from redisflow_lab.lab.workers.starters import new_starter
 from redisflow_lab.lab.workers.worker import Worker, events_table
+from redisflow_lab.partitions import Partitions
 
 if TYPE_CHECKING:  # most labs have one server, and do not import this
     from redisflow_lab.lab.server.nodes import Nodes
@@ -245,6 +252,43 @@ class Lab:
 
         several = self._several()
         return replication_table(several.states(), several.state)
+
+    def partitions(self, stream: str = "orders", group: str = "billing") -> Table:
+        """The partitions of a stream as a table; see `partitions.partitions_table`.
+
+        stream: the name without a number. Raises RuntimeError if no program has used
+                partitions under that name
+        """
+        return partitions_table(self._parts(stream, group), stream, group)
+
+    def draw_partitions(self, stream: str = "orders", group: str = "billing") -> Picture:
+        """Draw the partitions of a stream on the nodes that have them.
+
+        A bar for each: filled is what the group has read, empty what it has not. A partition
+        that no process reads is marked.
+        """
+        parts = self._parts(stream, group)
+        nodes = [""]
+        if self._is_cluster:
+            holders = {part.node for part in parts}
+            primaries = {state.name for state in self._several().states() if state.slots}
+            nodes = sorted(holders | primaries)
+        return draw_partitions(parts, nodes, stream, group)
+
+    def _parts(self, stream: str, group: str) -> list[Part]:
+        partitions = Partitions(self.redis, check_name("stream", stream))
+        looks = partitions.look()
+        if any(look.problem for look in looks):  # the second look asks where the slots are now
+            looks = partitions.look()
+        if not looks:
+            raise RuntimeError(
+                f"{printable(stream)} has no partitions. Publish with a PartitionedProducer, "
+                "and give the name without a number here"
+            )
+        return [
+            part_of(look, group, self.slot_owner(look.stream) if self._is_cluster else "")
+            for look in looks
+        ]
 
     @property
     def _is_cluster(self) -> bool:

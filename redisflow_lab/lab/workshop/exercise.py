@@ -41,6 +41,7 @@ class Exercise(ABC):
     wrong:    at least three wrong answers that people give
     why:      what it teaches, in one or two sentences
     needs:    commands and options that the server must support, as for `Lab`
+    has_orders: whether `task.orders` is a stream; False if only its partitions are
     """
 
     id: ClassVar[str]
@@ -53,6 +54,7 @@ class Exercise(ABC):
     wrong: ClassVar[tuple[Wrong, ...]]
     why: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    has_orders: ClassVar[bool] = True
 
     def restore(self, scene: Scene) -> None:  # noqa: B027  # few exercises need it
         """Undo what an earlier answer has changed on the servers besides the scene's keys."""

@@ -1,6 +1,6 @@
 """The keys of a task, and queries for its check."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,8 @@ class Scene:
         self.redis = redis
         self.nodes = nodes
         self._prefix = key(f"{exercise_id}:")
+        # A partition's name begins with a brace.
+        self._patterns = (f"{self._prefix}*", f"{{{self._prefix}*")
         self.orders, self.invoices = self.key("orders"), self.key("invoices")
         self.group = "billing"
 
@@ -66,13 +68,16 @@ class Scene:
 
     def clear(self) -> None:
         """Delete every key of the scene, including those that the learner made."""
-        for key in self.redis.scan_iter(match=f"{self._prefix}*", count=1_000):
+        for key in self._keys():
             self.redis.unlink(key)
 
     def types(self) -> list[tuple[str, str]]:
         """The keys of the scene, each with its type."""
-        keys = sorted(self.redis.scan_iter(match=f"{self._prefix}*", count=1_000))
-        return [(_text(key), _text(self.redis.type(key))) for key in keys]
+        return [(_text(key), _text(self.redis.type(key))) for key in sorted(self._keys())]
+
+    def _keys(self) -> Iterator[bytes]:
+        for pattern in self._patterns:
+            yield from self.redis.scan_iter(match=pattern, count=1_000)
 
     def publish(self, count: int) -> None:
         """Publish `count` orders, of one book each, with the ids 1-0, 2-0, ..."""

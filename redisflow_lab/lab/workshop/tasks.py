@@ -1,10 +1,10 @@
 """`exercise` sets a task, which the learner solves and checks."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from redis import Redis, exceptions
+from redis import Redis, RedisCluster, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -81,7 +81,8 @@ class Task:
 
     def _ask_server(self) -> Verdict:
         redis = self._lab.server.connect()
-        redis.connection_pool.connection_kwargs["socket_timeout"] = _ANSWER_S
+        for settings in _settings_of(redis):
+            settings["socket_timeout"] = _ANSWER_S
         redis.set_retry(Retry(NoBackoff(), 0))
         with redis:
             try:
@@ -123,7 +124,7 @@ class Task:
         self._progress.write("exercises", self._exercise.id, **values)
 
     def _judge(self, scene: Scene) -> Verdict:
-        if not scene.redis.exists(self.orders):
+        if self._exercise.has_orders and not scene.redis.exists(self.orders):
             return Verdict(
                 Outcome.ERROR,
                 "The stream of this task is gone. Run the cell with exercise(...) again.",
@@ -139,6 +140,17 @@ class Task:
                 advice += ". To begin anew, run the cell with exercise(...) again."
             return Verdict(Outcome.FAILED, f"{said}\n{advice}")
         return Verdict(Outcome.PASSED, self._exercise.why, self._exercise.solution)
+
+
+def _settings_of(redis: Redis | RedisCluster) -> Iterator[dict[str, Any]]:
+    """Those of the connections that a client will open: in a cluster, to any node."""
+    if not isinstance(redis, RedisCluster):
+        yield redis.connection_pool.connection_kwargs
+        return
+    yield redis.nodes_manager.connection_kwargs
+    for node in redis.get_nodes():
+        if node.redis_connection is not None:
+            yield node.redis_connection.connection_pool.connection_kwargs
 
 
 class Exercises:
