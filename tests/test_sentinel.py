@@ -7,6 +7,7 @@ from threading import Event as StopEvent
 from threading import Thread
 
 import pytest
+from consumers import running
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from redis.sentinel import (
@@ -17,7 +18,7 @@ from redis.sentinel import (
 )
 from sentinels import SERVICE, Sentinels
 
-from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab import Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.wire import CommandPipe, round_trip
 from redisflow_lab.lab.waiting import wait_until
@@ -159,3 +160,16 @@ def test_a_connection_to_a_former_primary_is_closed_at_its_first_refusal(
 
 def contents(client: Redis) -> list[str]:
     return [Message.from_fields(fields).content for _, fields in client.xrange("orders")]
+
+
+def test_a_name_that_no_sentinel_knows_is_waited_for_and_named(
+    sentinels: Sentinels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be known in a moment, so this is an outage, and says what is missing."""
+    unknown = sentinel_of(sentinels).master_for("another")
+    alice = RedisStreamConsumer(unknown, "orders", "billing", "alice")
+    with running(alice, handler=lambda _: None):
+        wait_until(
+            lambda: alice.health.outage == "no Sentinel names a primary", "it says what it is"
+        )
+    assert "no Sentinel names a primary, retrying: No master found for 'another'" in caplog.text

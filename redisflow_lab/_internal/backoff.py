@@ -18,6 +18,7 @@ from redis.exceptions import (
     ReadOnlyError,
     TryAgainError,
 )
+from redis.sentinel import MasterNotFoundError
 
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
@@ -37,6 +38,7 @@ _TRANSIENT: dict[type[Exception], str] = {
     ClusterDownError: "the cluster is down",
     TryAgainError: "the cluster is moving the stream",
     AskError: "the cluster is moving the stream",
+    MasterNotFoundError: "no Sentinel names a primary",
     redis.TimeoutError: "the server does not answer",
     redis.ConnectionError: "the connection is lost",
     # The reply of a proxy whose server is down, such as HTTP 503. redis-py has closed the
