@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from consumers import run_until_it_ends, running
 
-from redisflow_lab import Delivery, Message
+from redisflow_lab import Delivery, Message, TransientError
 from redisflow_lab.lab import Lab
 from redisflow_lab.partitions import (
     OwnedElsewhereError,
@@ -263,6 +263,29 @@ def test_an_owner_that_was_replaced_during_a_message_handles_no_other(
             with pytest.raises(OwnedElsewhereError):
                 run.result(timeout=10)
     assert handled == ["a:0"]
+
+
+def test_an_owner_asks_again_before_it_goes_on_after_an_outage(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover to a replica that did not have the key of this owner yet."""
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 2.0)
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+    )
+    key = f"{partition_streams(name, 1)[0]}:owner:billing"
+    handled: list[str] = []
+
+    def find_the_server_down(delivery: Delivery) -> None:
+        if server.redis.get(key) != b"3 4 0123456789ab":
+            server.redis.set(key, "3 4 0123456789ab", px=60_000)
+            raise TransientError("the server is down")
+        handled.append(delivery.message.content)
+
+    PartitionedProducer(server.redis, name, partitions=1).publish_many(orders("a:0", "a:1"))
+    with pytest.raises(OwnedElsewhereError, match="another process, member 3 of 4"):
+        run_until_it_ends(member, find_the_server_down)
+    assert handled == []
 
 
 def test_the_partitions_of_a_member_that_leaves_are_free_at_once(

@@ -176,6 +176,10 @@ class _Part:
         """Whether this process is the owner for certain."""
         return self._ownership.is_trusted
 
+    def doubt(self) -> None:
+        """Ask for the owner again before the next message."""
+        self._ownership.doubt()
+
     def confirm(self, ending: ThreadEvent) -> bool:
         """Ask whether this process is the owner, until the server answers."""
 
@@ -223,7 +227,8 @@ class _UntilLost(ThreadEvent):
 
     A consumer asks before each message. After an outage or a pause of the process, in which
     another one may have become the owner, it gets its answer when the server has confirmed
-    that this one is the owner. An outage alone does not stop it.
+    that this one is the owner. It asks after each outage, however short: a replica that
+    was promoted in it may not have had the owner's key. An outage alone does not stop it.
     """
 
     def __init__(self, ending: ThreadEvent, part: _Part) -> None:
@@ -237,4 +242,7 @@ class _UntilLost(ThreadEvent):
         return self._ending.is_set() or super().is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        return self._ending.wait(timeout) or super().is_set()
+        """Wait for the next try in an outage: a consumer waits for nothing else."""
+        self._ending.wait(timeout)
+        self._part.doubt()
+        return self._ending.is_set() or super().is_set()

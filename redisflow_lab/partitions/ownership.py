@@ -84,6 +84,10 @@ class Ownership:
         """Whether it was renewed so recently that no other process can be the owner."""
         return monotonic() < self._asked_at + TRUSTED_S
 
+    def doubt(self) -> None:
+        """Trust it again only when it is renewed."""
+        self._asked_at = -inf
+
     def acquire(self, stop: ThreadEvent) -> bool:
         """Become the owner, waiting until an owner that has died is no longer one.
 
