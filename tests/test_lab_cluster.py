@@ -52,7 +52,12 @@ def test_a_killed_primary_is_replaced_by_its_replica(cluster: Lab) -> None:
         lambda: {*cluster.replication()["behind"].fillna(-1)} == {0}, "it is copied"
     )
     cluster.nodes[primary].kill()
-    cluster.wait_until(lambda: cluster.slot_owner(key) == replica, "it is replaced")
+    cluster.wait_until(
+        # A vote that fails, because the last one was a moment ago, is repeated after 6 s.
+        lambda: cluster.slot_owner(key) == replica,
+        "it is replaced",
+        timeout_s=20,
+    )
 
     def answers() -> bool:
         try:
@@ -67,8 +72,7 @@ def test_a_planned_failover_returns_when_all_nodes_know(cluster: Lab) -> None:
     primary, replica = a_pair(cluster)
     assert cluster.failover(replica) == replica
     assert role(cluster, replica) == "primary"
-    cluster.wait_until(lambda: role(cluster, primary) == "replica", "it follows")
-    assert cluster.failover() in cluster.nodes
+    assert role(cluster, primary) == "replica"
 
 
 def test_a_minority_writes_until_it_notices_and_is_replaced(cluster: Lab) -> None:
@@ -86,7 +90,12 @@ def test_a_minority_writes_until_it_notices_and_is_replaced(cluster: Lab) -> Non
         return False
 
     cluster.wait_until(refuses, "the minority refuses writes")
-    cluster.wait_until(lambda: cluster.slot_owner(key) == replica, "it is replaced")
+    cluster.wait_until(
+        # A vote that fails, because the last one was a moment ago, is repeated after 6 s.
+        lambda: cluster.slot_owner(key) == replica,
+        "it is replaced",
+        timeout_s=20,
+    )
     servers = cluster.servers().set_index("node")
     assert [*servers.loc[[primary, replica], "serves"]] == ["no", "yes"]
     cluster.heal()

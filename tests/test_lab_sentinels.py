@@ -67,6 +67,7 @@ def test_a_planned_failover_makes_the_named_replica_the_primary(sentinel_lab: La
     sentinel_lab.wait_until(lambda: role(sentinel_lab, old) == "replica", "it follows")
 
 
+@pytest.mark.slow
 def test_what_a_primary_that_is_cut_off_accepts_is_lost(sentinel_lab: Lab) -> None:
     old, new = the_other(sentinel_lab)
     cut_off = sentinel_lab.nodes[old]

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from threading import Thread
 from time import monotonic
 
@@ -89,3 +92,17 @@ def test_it_does_not_wait_for_what_the_template_does(lab: Lab) -> None:
     processes = [lab.process(signal.pause) for _ in range(20)]
     assert len({process.pid for process in processes}) == 20
     assert [process.kill() for process in processes] == ["SIGKILL"] * 20
+
+
+def test_a_child_may_inherit_the_descriptor_that_its_guard_would_use(tmp_path: Path) -> None:
+    script = (
+        "import os; from pathlib import Path; from redisflow_lab.lab.process import Child; "
+        "read, write = map(os.dup, os.pipe()); os.dup2(write, 3); "
+        "child = Child(['sh', '-c', 'echo inherited >&3; sleep 9'], cwd=Path('/'), "
+        f"log=Path({str(tmp_path / 'log')!r}), pass_fds=[3]); "
+        "os.close(write), os.close(3), os.close(4), print(os.read(read, 9))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20
+    )
+    assert "inherited" in done.stdout, done.stderr

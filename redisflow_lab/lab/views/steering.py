@@ -75,9 +75,9 @@ class Steering:
         ]
 
     def _of_the_server(self) -> list[Button]:
-        """None on a shared server."""
+        """None on a shared server, and none if there are several."""
         server = self._lab.server
-        if server.prefix:
+        if server.prefix or hasattr(server, "nodes"):
             return []
         up = server.running
         return [
