@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.once, needs_prometheus]
 
 
 def test_the_rules_are_valid_and_fire_for_what_they_are_for() -> None:
-    assert "8 rules found" in promtool("check", "rules", "alerts.yml")
+    assert "9 rules found" in promtool("check", "rules", "alerts.yml")
     assert "SUCCESS" in promtool("test", "rules", "alerts_test.yml")
 
 
@@ -28,7 +28,7 @@ def test_the_metrics_are_named_as_prometheus_wants_them(
     publish("a")
     lab.redis.xgroup_create(stream, "billing", id="0")
     registry = CollectorRegistry()
-    registry.register(StreamCollector(lab.redis, [stream]))
+    registry.register(StreamCollector(lab.redis, [stream], partitioned=[stream]))
     registry.register(ClientMetrics())
     assert promtool("check", "metrics", stdin=generate_latest(registry).decode()) == ""
 

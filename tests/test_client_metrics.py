@@ -1,11 +1,12 @@
 """What producers and consumers count is what they did, for Prometheus and OpenTelemetry."""
 
+import sys
 from collections import Counter
 from threading import Event as StopEvent
 from typing import Any
 
 import pytest
-from consumers import NewConsumer, Publish, numbered, running
+from consumers import NewConsumer, Publish, all_at_once, numbered, running
 from handlers import decline_only
 from network import Fault, Proxy, at, client_losing_answers_to
 from opentelemetry.sdk.metrics import MeterProvider
@@ -276,6 +277,22 @@ def test_opentelemetry_gets_the_same_numbers(
             else:
                 found[f"{name}_total", label] = point.value  # type: ignore[union-attr]
     assert found == scraped.counts()
+
+
+def test_counts_from_many_threads_are_not_lost(stream: str, scraped: Scraped) -> None:
+    batch = Batch(
+        stream, "billing", "owner", Counter({Kind.ACKED: 1}), handled_s=[0.001], acks_s=[0.001]
+    )
+    times, threads = 2_000, 8
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        all_at_once([lambda: [scraped.metrics.on_batch(batch) for _ in range(times)]] * threads)
+    finally:
+        sys.setswitchinterval(interval)
+    counts = scraped.counts()
+    assert counts["redisflow_client_acked_messages_total", ""] == times * threads
+    assert counts["messaging_process_duration_seconds_count", "process"] == times * threads
 
 
 def test_a_hostile_name_makes_a_sample_that_can_be_parsed(

@@ -13,6 +13,7 @@ from redisflow_lab import Delivery, Message, RedisStreamProducer, TransientError
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.metrics import ClientMetrics, StreamCollector
+from redisflow_lab.partitions import PartitionedProducer
 
 DASHBOARD = RULES.parent / "grafana" / "streams.json"
 PANELS = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if "targets" in panel]
@@ -42,7 +43,7 @@ def metrics() -> ClientMetrics:
 def prometheus(own_lab: Lab, metrics: ClientMetrics, tmp_path: Path) -> Iterator[Ask]:
     registry = CollectorRegistry()
     registry.register(metrics)
-    registry.register(StreamCollector(own_lab.redis, ["orders"]))
+    registry.register(StreamCollector(own_lab.redis, ["orders"], partitioned=["parcels"]))
     server, thread = start_http_server(0, "127.0.0.1", registry)
     try:
         with scraping(tmp_path, f"127.0.0.1:{server.server_port}") as ask:
@@ -84,6 +85,10 @@ def test_every_query_finds_data(
             raise TransientError("the database is down")
 
     producer.publish(Message("web", "0"))
+    PartitionedProducer(own_lab.redis, "parcels", partitions=2).publish(
+        Message("web", "0"), partition_key="0"
+    )
+    own_lab.redis.xgroup_create("{parcels:0}", "billing", mkstream=True)
     own_lab.redis.config_set("maxmemory", 10**9)
     own_lab.redis.config_rewrite()
     consumer("bob")

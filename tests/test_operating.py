@@ -177,6 +177,7 @@ def test_partitions_are_shown_with_the_members_that_read_them(
     )
     with running(member, handler=print):
         own_lab.wait_until(lambda: own_lab.redis.exists("{orders:0}") == 1, "it reads")
+        own_lab.redis.set("{orders:1}:owner:billing", "of another program")
         done = redisflow("partitions", "orders", "billing", "--json")
     assert done.status == 3
     assert f"1 of 2 partitions: 1. {WAITS}: start member 1 of 2" in done.sentence
@@ -187,6 +188,8 @@ def test_partitions_are_shown_with_the_members_that_read_them(
     table = redisflow("partitions", "orders").out
     assert table.count("no active member") == 2
     assert "shard" not in table
+    whole = redisflow("inspect", "orders")
+    assert (whole.status, "orders has 2 partitions" in whole.sentence) == (1, True)
     unknown = redisflow("partitions", "orders", "shipping")
     assert (unknown.status, "no group 'shipping'" in unknown.sentence) == (1, True)
     own_lab.redis.set("orders:partitions", "many")

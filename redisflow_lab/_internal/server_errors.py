@@ -63,7 +63,7 @@ def _of_a_node(error: Exception, where: str) -> str | None:
     """Of a cluster, of which `where` is a node; None if it is as with a single server."""
     reply = printable(str(error)).rstrip(".")
     match error:
-        case redis.exceptions.ClusterDownError():
+        case redis.exceptions.ClusterDownError() | redis.exceptions.SlotNotCoveredError():
             return (
                 f"the cluster of {where} is down, or a part of it: {reply}. redis-cli cluster "
                 "nodes shows which primary is missing: start it, or let its replica take over"

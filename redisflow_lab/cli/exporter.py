@@ -10,7 +10,12 @@ from redisflow_lab.signals import stop_on_signals
 
 
 def exporter(
-    streams: Annotated[list[str], typer.Argument(metavar="STREAM...", help="Their keys.")],
+    streams: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STREAM...", help="Their keys, or the names of streams with partitions."
+        ),
+    ],
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 9_808,
     address: Annotated[
         str, typer.Option(help="Where it listens; by default for this machine only.")
@@ -25,11 +30,11 @@ def exporter(
         fail("exporter needs prometheus-client: pip install 'redisflow-lab[cli,metrics]'")
     from prometheus_client import CollectorRegistry, start_http_server
 
-    from redisflow_lab.metrics import StreamCollector
+    from redisflow_lab.cli.exported import Exported
 
     with server_at(url, must_answer=False) as redis, stop_on_signals() as stop:
         registry = CollectorRegistry()
-        registry.register(StreamCollector(redis, streams))
+        registry.register(Exported(redis, streams))
         try:
             server, _ = start_http_server(port, address, registry)
         except OSError as error:

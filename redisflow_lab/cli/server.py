@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Annotated, Any, NoReturn
 
 import redis
@@ -11,7 +11,12 @@ import typer
 from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.connection import SSLConnection
-from redis.exceptions import ClusterDownError, RedisClusterException
+from redis.exceptions import (
+    ClusterDownError,
+    RedisClusterException,
+    RedisError,
+    SlotNotCoveredError,
+)
 from redis.retry import Retry
 
 from redisflow_lab._internal.backoff import transient_reason
@@ -19,6 +24,8 @@ from redisflow_lab._internal.connection import settings_of, stream_client
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import explain_server_error
 from redisflow_lab._internal.slot import DifferentSlotsError
+from redisflow_lab.inspection.missing import NoSuchStreamError
+from redisflow_lab.partitions.counting import PartitionCountError, stored_count
 
 Url = Annotated[
     str,
@@ -37,6 +44,7 @@ _OF_THE_SERVER = (
     redis.ConnectionError,
     redis.TimeoutError,
     ClusterDownError,
+    SlotNotCoveredError,
     redis.exceptions.NoPermissionError,
     redis.exceptions.ReadOnlyError,
 )
@@ -72,7 +80,22 @@ def server_at(url: str, *, must_answer: bool = True) -> Iterator[Redis | RedisCl
 def stream_at(url: str, stream: str) -> Iterator[Redis]:
     """A client for a stream on that server, or on any node of that cluster."""
     with server_at(url) as redis, closing(stream_client(redis, stream)) as client:
-        yield client
+        try:
+            yield client
+        except NoSuchStreamError:
+            if count := _partitions_of(redis, stream):
+                fail(
+                    f"{printable(stream)} has {count} partitions, each of which is a stream: "
+                    f"name one, such as '{{{printable(stream)}:0}}'. redisflow partitions "
+                    f"{printable(stream)} shows them all"
+                )
+            raise
+
+
+def _partitions_of(redis: Redis | RedisCluster, stream: str) -> int | None:
+    with suppress(RedisError, PartitionCountError):  # then it is a stream that is missing
+        return stored_count(redis, stream)
+    return None
 
 
 def with_its_cluster(client: Redis | RedisCluster) -> Redis | RedisCluster:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import redis as redis_py
 import typer
 from redis import Redis, RedisCluster
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ClusterDownError, NoPermissionError, ResponseError
 
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import explain_server_error
@@ -180,6 +180,8 @@ def _stream(
     except NoPermissionError:  # SCAN names keys that this user may not read
         unknown = dict.fromkeys(("length", "groups", "memory_bytes", "entries_per_s"))
         return {"stream": name, **unknown}
+    except ClusterDownError:
+        raise
     except ResponseError:
         return None
     rate = None

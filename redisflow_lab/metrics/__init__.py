@@ -6,6 +6,7 @@
     metrics = ClientMetrics()
     REGISTRY.register(metrics)                              # what this process does
     REGISTRY.register(StreamCollector(redis, ["orders"]))   # what the server knows
+    # of partitions: StreamCollector(redis, partitioned=["orders"])
     start_http_server(9808, "127.0.0.1")
 
     producer = RedisStreamProducer(redis, "orders", on_publish=metrics.on_publish)
