@@ -83,9 +83,10 @@ class Cluster(Topology):
 
     @property
     def description(self) -> str:
-        replicas = self._layout.replicas
-        each = f", each with {replicas} replica{'s' * (replicas > 1)}" if replicas else ""
-        return f"a cluster of {self._layout.cluster} primaries{each}"
+        primaries = self._layout.cluster
+        copies = primaries * self._layout.replicas
+        followed = f", {copies} replica{'s' * (copies > 1)}" if copies else ""
+        return f"a cluster: {primaries} primar{'ies' if primaries > 1 else 'y'}{followed}"
 
     @property
     def primary(self) -> Node:
