@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from redis import Redis, RedisCluster
 
-from redisflow_lab._internal.checks import check_client, check_positive
-from redisflow_lab.partitions.counting import agree_on_count
+from redisflow_lab._internal.checks import check_positive
+from redisflow_lab._internal.connection import stream_client
+from redisflow_lab.partitions.counting import agree_on_count, count_key
 from redisflow_lab.partitions.placing import partition_of, partition_streams
 from redisflow_lab.producer import RedisStreamProducer
 
@@ -41,7 +42,7 @@ class PartitionedProducer:
         self, redis: Redis | RedisCluster, stream: str, *, partitions: int, **options: Any
     ) -> None:
         self.stream, self.partitions = stream, partitions
-        self._redis = check_client(redis)
+        self._count = stream_client(redis, count_key(stream))
         self._producers = [
             RedisStreamProducer(redis, each, **options)
             for each in partition_streams(stream, partitions)
@@ -94,6 +95,6 @@ class PartitionedProducer:
     def _producer_of(self, partition_key: str | bytes) -> RedisStreamProducer:
         producer = self._producers[partition_of(partition_key, self.partitions)]
         if not self._is_agreed:
-            agree_on_count(self._redis, self.stream, self.partitions)
+            agree_on_count(self._count, self.stream, self.partitions)
             self._is_agreed = True
         return producer
