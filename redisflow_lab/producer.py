@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from itertools import islice
-from threading import Event as ThreadEvent
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, RedisError
 
-from redisflow_lab._internal.backoff import Backoff, transient_reason
+from redisflow_lab._internal.backoff import Backoff, retried
 from redisflow_lab._internal.checks import check_name, check_positive, name_part
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
@@ -276,22 +275,10 @@ class RedisStreamProducer:
             self._on_publish(Published(self.stream, messages, monotonic() - at, error))
 
     def _retried(self, write: Callable[[], Any], key: str, retry_for_s: float) -> Any:
-        backoff = Backoff(log, f"key {printable(key)} to {printable(self.stream)}")
-        until = monotonic() + retry_for_s
-        while True:
-            try:
-                reply = self._attempt(write)
-            except RedisError as error:
-                reason, left_s = transient_reason(error), until - monotonic()
-                if reason is None or left_s <= 0:
-                    raise
-                # A server that refuses writes may be a former primary. The next connection
-                # asks Sentinel, or DNS, for the current one.
-                self._redis.connection_pool.disconnect(inuse_connections=False)
-                ThreadEvent().wait(min(left_s, backoff.next_wait_s(reason, error)))
-            else:
-                backoff.reset()
-                return reply
+        who = f"key {printable(key)} to {printable(self.stream)}"
+        return retried(
+            lambda: self._attempt(write), retry_for_s, Backoff(log, who), self._redis
+        )
 
     def _write(self, command: Command, wait: Command | None) -> list[Any]:
         """The id of the entry, and how many replicas have it if we `wait` for them."""

@@ -163,6 +163,7 @@ def handler_of(
         applied = ""
         if broken == "ack-first":
             client.xack(stream, GROUP, delivery.entry_id)
+            time.sleep(0.02)  # so that kills fall in between
         if broken == "handle-twice":
             client.delete(f"{stream}:done:{delivery.message.content}")
         once(delivery)

@@ -29,6 +29,7 @@ from redisflow_lab.partitions import (
     PartitionedProducer,
     partition_streams,
 )
+from redisflow_lab.partitions.counting import count_key
 
 pytestmark = pytest.mark.by_server
 
@@ -241,6 +242,25 @@ def test_a_publish_that_is_not_retried_finds_the_new_primary_when_it_is_repeated
     shards.wait_until(is_published, "it is published")
     assert cluster.xlen(stream) == 2
     shards.nodes[killed].start()
+
+
+def test_the_number_of_partitions_is_found_at_the_new_primary(shards: Lab) -> None:
+    """By a producer that knows the former one, before its first message."""
+    producer = PartitionedProducer(shards.server.connect(), "counted", partitions=2)
+    killed = shards.slot_owner(count_key("counted"))
+    shards.nodes[killed].kill()
+
+    def is_published() -> bool:
+        try:
+            producer.publish(Message("web", "a"), partition_key="a", key="a")
+        except redis.RedisError:
+            return False
+        return True
+
+    try:
+        shards.wait_until(is_published, "it is published", timeout_s=15)
+    finally:
+        shards.nodes[killed].start()
 
 
 def test_a_primary_that_is_cut_off_is_left_when_it_refuses(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from consumers import run_until_it_ends, running
+from redis.exceptions import RedisError
 
 from redisflow_lab import Delivery, Message, TransientError
 from redisflow_lab.lab import Lab
@@ -302,6 +303,24 @@ def test_the_partitions_of_a_member_that_leaves_are_free_at_once(
             )
             server.wait_until(lambda handled=handled: handled.count == 1, "it is handled")
         assert server.redis.keys(f"*{name}*:owner:*") == []
+
+
+def test_the_first_keyed_publish_is_retried_as_well(own_lab: Lab) -> None:
+    """It asks for the number of partitions before it writes."""
+    producer = PartitionedProducer(own_lab.redis, "orders", partitions=2)
+    own_lab.server.kill()
+    with ThreadPoolExecutor(1) as threads:
+        published = threads.submit(
+            producer.publish, Message("web", "a:0"), partition_key="a", key="0", retry_for_s=20
+        )
+        own_lab.server.start()
+        placed = published.result(timeout=20)
+    assert own_lab.redis.xlen(placed.stream) == 1
+    own_lab.server.kill()
+    with pytest.raises(RedisError):
+        PartitionedProducer(own_lab.redis, "orders", partitions=2).publish(
+            Message("web", "a:1"), partition_key="a"
+        )
 
 
 # ---------------------------------------------------------------- bad input

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from threading import Event as ThreadEvent
+from time import monotonic
+from typing import TypeVar
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -79,6 +81,9 @@ def transient_reason(error: Exception) -> str | None:
     return next((why for kind, why in _TRANSIENT.items() if isinstance(error, kind)), None)
 
 
+T = TypeVar("T")
+
+
 class Backoff:
     """Waits between the tries of one loop: exponential, with jitter, at most 2 s.
 
@@ -124,3 +129,27 @@ class Backoff:
             self._log.warning("%s: recovered after %s", self._who, tries)
             self._reason, self._tries = "", 0
             self._on_outage("")
+
+
+def retried(attempt: Callable[[], T], for_s: float, backoff: Backoff, client: redis.Redis) -> T:
+    """Make an attempt until it succeeds. Raises a permanent error.
+
+    for_s:  the last attempt begins at most so many seconds after the first, and raises a
+            transient error, too
+    client: of the attempt. Its connections are closed in between: a server that refuses writes
+            may be a former primary, and a new connection asks Sentinel, the cluster or DNS for
+            the current one
+    """
+    until = monotonic() + for_s
+    while True:
+        try:
+            result = attempt()
+        except redis.RedisError as error:
+            reason, left_s = transient_reason(error), until - monotonic()
+            if reason is None or left_s <= 0:
+                raise
+            client.connection_pool.disconnect(inuse_connections=False)
+            ThreadEvent().wait(min(left_s, backoff.next_wait_s(reason, error)))
+        else:
+            backoff.reset()
+            return result

@@ -10,14 +10,14 @@ from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from redisflow_lab._internal.backoff import Backoff, transient_reason
-from redisflow_lab._internal.checks import check_client, check_name, check_positive
+from redisflow_lab._internal.checks import check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.health import Health
 from redisflow_lab.interfaces import Handler
-from redisflow_lab.partitions.counting import agree_on_count
+from redisflow_lab.partitions.counting import agree_on_count, count_key
 from redisflow_lab.partitions.ownership import RENEW_S, Member, OwnedElsewhereError, Ownership
 from redisflow_lab.partitions.placing import partition_streams
 
@@ -86,7 +86,7 @@ class PartitionedConsumer:
             raise TypeError(f"name is not given here: the name in each partition is {CONSUMER}")
         self.stream, self.group = stream, check_name("group", group)
         self.partitions, self.member, self.of = partitions, member, of
-        self._redis = check_client(redis)
+        self._count = stream_client(redis, count_key(stream))
         me = Member.new(member, of)
         self._parts = [
             _Part(
@@ -136,7 +136,7 @@ class PartitionedConsumer:
         backoff = Backoff(log, "{} on the partitions of {}".format(*names))
         while not stop.is_set():
             try:
-                agree_on_count(self._redis, self.stream, self.partitions)
+                agree_on_count(self._count, self.stream, self.partitions)
             except RedisError as error:
                 backoff.wait_or_raise(error, stop)
             else:

@@ -42,6 +42,9 @@ def read_count(client: Redis, stream: str) -> int | None:
 def agree_on_count(redis: Redis | RedisCluster, stream: str, partitions: int) -> None:
     """Store the number of partitions, or check that it is the one that is stored.
 
+    redis: to ask again after an error, a client from `stream_client`: it remembers that the
+           node has failed, and asks the cluster for its successor
+
     Raises PartitionCountError if it is not, and redis.RedisError as usual.
     """
     with stream_client(redis, count_key(stream)) as client:

@@ -7,10 +7,16 @@ from typing import Any, NamedTuple
 
 from redis import Redis, RedisCluster
 
-from redisflow_lab._internal.checks import check_client, check_positive
-from redisflow_lab.partitions.counting import agree_on_count
+from redisflow_lab._internal.backoff import Backoff, retried
+from redisflow_lab._internal.checks import check_positive
+from redisflow_lab._internal.connection import stream_client
+from redisflow_lab._internal.guarded_log import GuardedLog
+from redisflow_lab._internal.printable import printable
+from redisflow_lab.partitions.counting import agree_on_count, count_key
 from redisflow_lab.partitions.placing import partition_of, partition_streams
 from redisflow_lab.producer import RedisStreamProducer
+
+log = GuardedLog(__name__)
 
 
 class Placed(NamedTuple):
@@ -41,24 +47,34 @@ class PartitionedProducer:
         self, redis: Redis | RedisCluster, stream: str, *, partitions: int, **options: Any
     ) -> None:
         self.stream, self.partitions = stream, partitions
-        self._redis = check_client(redis)
+        self._count = stream_client(redis, count_key(stream))
         self._producers = [
             RedisStreamProducer(redis, each, **options)
             for each in partition_streams(stream, partitions)
         ]
         self._is_agreed = False
 
-    def publish(self, message: Any, *, partition_key: str | bytes, **options: Any) -> Placed:
+    def publish(
+        self,
+        message: Any,
+        *,
+        partition_key: str | bytes,
+        key: str | None = None,
+        retry_for_s: float = 5.0,
+        **options: Any,
+    ) -> Placed:
         """Write one message to the partition of its key.
 
         partition_key: messages with the same key are read in the order in which they were
                        written, such as those of one customer
-        options:       those of `RedisStreamProducer.publish`, such as `key`, the idempotency
-                       key, which is another thing: it identifies one message. A repeated
-                       publish needs the same of both
+        key:           the idempotency key, which is another thing: it identifies one message.
+                       A repeated publish needs the same of both
+        retry_for_s, options: those of `RedisStreamProducer.publish`
         """
         producer = self._producer_of(partition_key)
-        return Placed(producer.stream, producer.publish(message, **options))
+        self._agree(0 if key is None else retry_for_s)
+        entry_id = producer.publish(message, key=key, retry_for_s=retry_for_s, **options)
+        return Placed(producer.stream, entry_id)
 
     def publish_many(
         self, messages: Iterable[tuple[str | bytes, Any]], *, batch_size: int = 500
@@ -84,6 +100,7 @@ class PartitionedProducer:
         places: defaultdict[RedisStreamProducer, list[int]] = defaultdict(list)
         for at, (key, _) in enumerate(chunk):
             places[self._producer_of(key)].append(at)
+        self._agree(0)
         placed: dict[int, Placed] = {}
         for producer, ats in places.items():
             ids = producer.publish_many((chunk[at][1] for at in ats), batch_size=batch_size)
@@ -92,8 +109,15 @@ class PartitionedProducer:
         return [placed[at] for at in range(len(chunk))]
 
     def _producer_of(self, partition_key: str | bytes) -> RedisStreamProducer:
-        producer = self._producers[partition_of(partition_key, self.partitions)]
-        if not self._is_agreed:
-            agree_on_count(self._redis, self.stream, self.partitions)
-            self._is_agreed = True
-        return producer
+        return self._producers[partition_of(partition_key, self.partitions)]
+
+    def _agree(self, retry_for_s: float) -> None:
+        if self._is_agreed:
+            return
+        retried(
+            lambda: agree_on_count(self._count, self.stream, self.partitions),
+            retry_for_s,
+            Backoff(log, f"the number of partitions of {printable(self.stream)}"),
+            self._count,
+        )
+        self._is_agreed = True
