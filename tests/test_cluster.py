@@ -451,6 +451,7 @@ def test_a_client_of_one_node_is_told_to_give_the_cluster(shards: Lab, stream: s
         run_until_it_ends(RedisStreamConsumer(one, stream, "billing"), lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_slot_that_no_node_serves_is_waited_for(
     shards: Lab, cluster: RedisCluster, stream: str
 ) -> None:

@@ -37,7 +37,10 @@ sys.stdin.read()
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("layout", "count", "is_paused"),
-    [("replicas=1, sentinels=3", 5, True), ("cluster=3, replicas=3", 12, False)],
+    [
+        pytest.param("replicas=1, sentinels=3", 5, True, marks=pytest.mark.slow),
+        ("cluster=3, replicas=3", 12, False),
+    ],
 )
 def test_no_process_and_no_file_outlives_a_killed_kernel(
     layout: str, count: int, is_paused: bool, tmp_path: Path
