@@ -37,7 +37,8 @@ class Task:
 
     def __init__(self, exercise: Exercise, lab: Lab, progress: Progress) -> None:
         self._exercise, self._lab, self._progress = exercise, lab, progress
-        self.nodes: Mapping[str, Node] = getattr(lab.server, "nodes", ONE_SERVER)
+        servers: Mapping[str, Node] = getattr(lab.server, "nodes", ONE_SERVER)
+        self.nodes = {name: node for name, node in servers.items() if name.startswith("node-")}
         scene = self._scene(lab.redis)
         self.redis: Redis = lab.redis
         self.key: Callable[[str], str] = scene.key

@@ -220,9 +220,10 @@ for group in ("audit", "billing", "shipping"):
         ),
     )
     why = (
-        "An alert names a symptom, and the numbers of the group name the remedy: what has been "
-        "idle for long is claimed, and what was never delivered is read. The group with the "
-        "same name and as much pending is only busy. And a lag above 0 finds none of the three."
+        "An alert names a symptom, and the numbers of each group name the remedy: what has "
+        "been idle for long is claimed, and what was never delivered is read. In billing, "
+        "orders are pending with an alice, too: she is only busy. And a lag above 0 finds none "
+        "of the groups."
     )
 
     _STRANDED = ("2-0", "4-0")

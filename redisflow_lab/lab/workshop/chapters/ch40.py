@@ -47,8 +47,9 @@ class Undone(Replicated):
     goal = "each of the five orders has exactly one invoice, and no order is pending."
     given = (
         "task.redis, task.orders (alice of the group billing had billed and acknowledged the "
-        "orders 1-0 to 4-0; then a failover came), task.invoices (a list that stands for a "
-        "database of its own: a failover of Redis takes nothing from it)"
+        "orders 1-0 to 4-0; then a failover came), task.invoices (the key of a list with "
+        "the content of each order that was billed; it stands for a database of its own, from "
+        "which a failover of Redis takes nothing)"
     )
     minutes = 4
     hints = (
@@ -359,7 +360,7 @@ CHAPTER = Chapter(
     title="Replicate and fail over",
     goal="Say which acknowledged orders a failover loses, and bound the loss.",
     reading=18,
-    predicting=3,
+    predicting=4,
     extra=5,
     builds_on=("03", "05", "12", "14"),
     mistakes=(

@@ -165,9 +165,10 @@ class Missing(Exercise):
     goal = "the six orders that wait are billed, by the member that is missing."
     given = (
         "task.redis, task.orders (a stream in four partitions, with the group billing; member "
-        "0 of 2 is running, and member 1 was never started), task.bill, task.invoices"
+        "0 of 2 is running, and member 1 was never started), task.bill, task.invoices "
+        "(the key of a list, with the content of each order that was billed)"
     )
-    minutes = 3
+    minutes = 4
     has_orders = False
     hints = (
         "Which partitions does member 1 of 2 read? PartitionedConsumer knows.",
@@ -326,7 +327,7 @@ CHAPTER = Chapter(
     file="41_redis_cluster.ipynb",
     title="Spread a stream over a Redis Cluster",
     goal="Divide a stream into partitions, and say what still works when a part is missing.",
-    reading=18,
+    reading=17,
     predicting=4,
     extra=2,
     builds_on=("02", "12"),

@@ -174,7 +174,8 @@ class Backlog(Exercise):
     )
     given = (
         'task.redis, task.orders (200 orders), task.key("returns") (one return; the group '
-        "billing exists on both and has read neither), task.bill (bills both)"
+        "billing exists on both and has read neither), task.bill (a "
+        "handler, which bills both)"
     )
     minutes = 4
     hints = (
@@ -294,7 +295,8 @@ CHAPTER = Chapter(
         "Let one stream carry several types, let one consumer read several streams, and choose "
         "between a group and a stream for each reader."
     ),
-    reading=14,
+    reading=17,
+    extra=3,
     predicting=4,
     builds_on=("02", "12", "31"),
     mistakes=(
@@ -305,7 +307,7 @@ CHAPTER = Chapter(
         "What was written first is handled first, also in another stream.",
         "A group receives only the types that it has handlers for.",
     ),
-    skippable="The last section, on groups and streams, if chapter 31 was taken.",
+    skippable="What is called extra: what copies of a stream cost.",
     surprise="The return is handled before the order that it is of.",
     trouble=(
         "A cell that raises a NameError was run out of sequence: run the chapter from its "
