@@ -31,7 +31,7 @@ class Deploy(Exercise):
         f"{PLACED}: two orders of the type {GIFT} are dead letters, and so is one that "
         "failed), task.bill (bills either type)"
     )
-    minutes = 5
+    minutes = 4
     hints = (
         "A dead letter has a reason: iterate over DeadLetters(task.redis, task.orders).",
         "redrive takes letter ids. Give it those with the reason unknown-type. Then a consumer "
@@ -177,7 +177,7 @@ class Backlog(Exercise):
         "billing exists on both and has read neither), task.bill (a "
         "handler, which bills both)"
     )
-    minutes = 4
+    minutes = 3
     hints = (
         "Which command reads from both streams at once, and what does its COUNT count?",
         "MultiStreamConsumer(task.redis, [one, other], 'billing', 'alice') takes turns. With "
