@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from redisflow_lab.lab.server.client import SOCKET_TIMEOUT_S
@@ -143,7 +144,8 @@ class Cluster(Topology):
                     )
                 )
             if state.is_linked and time.monotonic() >= next_try_at:
-                client.execute_command("CLUSTER", "FAILOVER")
+                with suppress(ResponseError):  # it has not heard yet that its primary is back
+                    client.execute_command("CLUSTER", "FAILOVER")
                 next_try_at = time.monotonic() + _RETRY_S
             return False
 
