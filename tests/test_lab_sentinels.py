@@ -61,6 +61,7 @@ def test_a_killed_primary_is_replaced_and_a_worker_goes_on(sentinel_lab: Lab) ->
     sentinel_lab.wait_until(lambda: role(sentinel_lab, old) == "replica", "it follows")
 
 
+@pytest.mark.slow
 def test_a_planned_failover_makes_the_named_replica_the_primary(sentinel_lab: Lab) -> None:
     old, new = the_other(sentinel_lab)
     sentinel_lab.redis.set("kept", 1)
@@ -157,6 +158,7 @@ def test_what_cannot_be_a_primary_is_named(sentinel_lab: Lab) -> None:
         sentinel_lab.migrate_slot("orders", to=new)
 
 
+@pytest.mark.slow
 def test_without_sentinels_a_person_fails_over() -> None:
     with lab_of(replicas=2) as lab:
         lab.redis.set("a", 1)
