@@ -455,7 +455,7 @@ def test_a_client_of_one_node_is_told_to_give_the_cluster(shards: Lab, stream: s
 def test_a_slot_that_no_node_serves_is_waited_for(
     shards: Lab, cluster: RedisCluster, stream: str
 ) -> None:
-    """Both nodes of a shard are down: the others serve their slots, and nobody this one."""
+    """Both nodes of a shard are down. The others go on serving their own slots."""
     stream = of_shard(shards, stream, 2)
     producer = RedisStreamProducer(cluster, stream)
     producer.publish(Message("web", "a"), wait_replicas=1)

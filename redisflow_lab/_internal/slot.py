@@ -95,7 +95,7 @@ class SlotOwner:
     """Which node owns the slot of a key, as far as the client of the cluster knows.
 
     `RedisCluster` asks the cluster and remembers the answer. This object says when to ask
-    again, and whom to ask last: the node that has just failed would still name itself.
+    again, and which node to ask last: the one that has just failed would still name itself.
     """
 
     def __init__(self, cluster: RedisCluster, key: str) -> None:

@@ -86,11 +86,11 @@ def _rows(each: PartitionLook, groups: Iterable[str | None]) -> Iterator[dict[st
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
     idle_ms = row["oldest_idle_ms"]
-    nobody = "no active member" if row["group"] else "no group"
+    without = "no active member" if row["group"] else "no group"
     return row | {
         "group": row["group"] or "",
         "oldest_idle": None if idle_ms is None else for_people(idle_ms) if idle_ms else "",
-        "owner": row["owner"] or (None if row["problem"] else nobody),
+        "owner": row["owner"] or (None if row["problem"] else without),
     }
 
 
