@@ -130,7 +130,8 @@ def test_a_delivery_and_its_events_say_from_which_stream_it_is(
 def test_one_connection_serves_all_streams(own_lab: Lab, multi: NewMulti, fill: Fill) -> None:
     fill("a", 20), fill("b", 20)
     client = Redis(**address_of(own_lab), client_name="multi")
-    multi(redis=client).read_new(lambda _: None)
+    alice = multi(redis=client)  # kept: its connection ends with it
+    alice.read_new(lambda _: None)
     clients = own_lab.redis.client_list()
     assert sum(each["name"] == "multi" for each in clients) == 1
     assert own_lab.redis.info("commandstats")["cmdstat_xreadgroup"]["calls"] == 2 + 2 + 1
