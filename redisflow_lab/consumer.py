@@ -17,6 +17,7 @@ from redisflow_lab._internal.claim_sweep import ClaimSweep
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.failovers import FailedOverError, failovers_of
 from redisflow_lab._internal.group import START, Group, Pending
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.in_flight import InFlight
@@ -131,7 +132,7 @@ class RedisStreamConsumer:
         self._group = Group(self._redis, self.stream, self.group, self.name)
         self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
         self._pulse = Pulse(self._emitter, self._in_flight)
-        self._acks = Acks(self._group, self._emitter)
+        self._acks = Acks(self._group, self._emitter, failovers_of(self._redis))
         self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
         self._outbox = Outbox(self._redis, self.dead_stream, self._emitter)
         self._lease = Lease(
@@ -158,6 +159,8 @@ class RedisStreamConsumer:
             if not str(error).startswith("NOGROUP"):
                 raise
         else:
+            if self._acks.forget_former_server():
+                self._last_processed = START  # it may be pending again at the new primary
             return False
         # Create it only if it is missing: a full server, or an ACL, may refuse the command
         # even if the group exists.
@@ -260,25 +263,10 @@ class RedisStreamConsumer:
         name was removed.
         """
         self._processor.check_is_idle()
-        self._acks.flush()
-        self._prefetch.collect()
-        known = {entry.id: entry for entry in self._in_flight.unfinished()}
-        counts = {id_: max(1, entry.deliveries - 1) for id_, entry in known.items()}
-        after = START
-        while page := self._group.pending_after(after, _HANDED_OVER_TOGETHER):
-            ids = [row.id for row in page]
-            _, trimmed = self._group.renew(ids, self._min_idle_ms, counts)
-            for row in page:
-                if row.id in trimmed and row.id not in self._outbox.waiting:
-                    entry = known.get(row.id, Entry(row.id, None, row.deliveries))
-                    error = "trimmed before it was handled"
-                    self._processor.dead_letter(entry, Reason.TRIMMED, error)
-            after = page[-1].id
-        self._outbox.send()
-        self._in_flight.clear()
-        self._prefetch.discard()
-        self._emitter.report()
-        return self._group.remove_consumer(self.name)
+        try:
+            return self._hand_over()
+        except FailedOverError:
+            return self._hand_over()  # what is pending at the new primary
 
     def remove_idle_consumers(self, idle_ms: int) -> list[str]:
         """Remove unused consumer names from the group, and return them.
@@ -350,6 +338,27 @@ class RedisStreamConsumer:
             begun = self._processor.process(entries, handler, stop)
             if begun:
                 yield entries[:begun]
+
+    def _hand_over(self) -> bool:
+        self._acks.flush()
+        self._prefetch.collect()
+        known = {entry.id: entry for entry in self._in_flight.unfinished()}
+        counts = {id_: max(1, entry.deliveries - 1) for id_, entry in known.items()}
+        after = START
+        while page := self._group.pending_after(after, _HANDED_OVER_TOGETHER):
+            ids = [row.id for row in page]
+            _, trimmed = self._group.renew(ids, self._min_idle_ms, counts)
+            for row in page:
+                if row.id in trimmed and row.id not in self._outbox.waiting:
+                    entry = known.get(row.id, Entry(row.id, None, row.deliveries))
+                    error = "trimmed before it was handled"
+                    self._processor.dead_letter(entry, Reason.TRIMMED, error)
+            after = page[-1].id
+        self._outbox.send()
+        self._in_flight.clear()
+        self._prefetch.discard()
+        self._emitter.report()
+        return self._group.remove_consumer(self.name)
 
     def _give_back(self) -> None:
         """Take back the last delivery of what is in flight, and hand it over.

@@ -10,13 +10,15 @@ from redisflow_lab._internal.acks import Acks
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.failovers import failovers_of
 from redisflow_lab._internal.group import Group
 from redisflow_lab.lab import Lab
 
 
 def acks_into(events: list[Event], client: Redis, stream: str = "orders") -> Acks:
-    group = Group(stream_client(client, stream), stream, "billing", "alice")
-    return Acks(group, Emitter(stream, "billing", "alice", events.append))
+    own = stream_client(client, stream)
+    group = Group(own, stream, "billing", "alice")
+    return Acks(group, Emitter(stream, "billing", "alice", events.append), failovers_of(own))
 
 
 def entry(number: int) -> Entry:

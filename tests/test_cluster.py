@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event as StopEvent
@@ -12,9 +12,11 @@ import redis
 from consumers import numbered, run_until_it_ends, running
 from handlers import collect_into, decline
 from redis import RedisCluster
+from redis.exceptions import MovedError
 from several import lab_of
 
 from redisflow_lab import (
+    Delivery,
     Message,
     MultiStreamConsumer,
     NotReplicatedError,
@@ -23,6 +25,7 @@ from redisflow_lab import (
 )
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.idempotency import handle_once
+from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
 from redisflow_lab.partitions import (
     PartitionedConsumer,
@@ -73,6 +76,49 @@ def another_primary(shards: Lab, key: str) -> str:
 def replica_of(shards: Lab, primary: str) -> str:
     table = shards.servers()
     return str(next(iter(table[table["primary"] == primary]["node"])))
+
+
+def is_copied(shards: Lab, primary: str) -> bool:
+    """Whether the replica of a primary has all its data."""
+    table = shards.replication()
+    return [*table[table["primary"] == primary]["behind"].fillna(-1)] == [0]
+
+
+@contextmanager
+def losing_an_effect(
+    shards: Lab, stream: str
+) -> Iterator[tuple[Handler, list[int], Callable[[], None]]]:
+    """A handler that cuts its primary off and then writes its effect there, at first.
+
+    Yields it, the deliveries that it has counted, and what waits for the failover and heals.
+    At the end, the effect of a later delivery must be there.
+    """
+    effect, deliveries = f"{stream}:effect", list[int]()
+    former = shards.slot_owner(stream)
+
+    def handle(delivery: Delivery) -> None:
+        deliveries.append(delivery.deliveries)
+        if len(deliveries) > 1:
+            shards.redis.set(effect, "again")
+            return
+        shards.wait_until(lambda: is_copied(shards, former), "the delivery is copied")
+        shards.partition(former)
+        shards.nodes[former].connect().set(effect, "lost")
+
+    def heal() -> None:
+        shards.wait_until(lambda: shards.slot_owner(stream) != former, "it is replaced")
+        shards.heal()
+        shards.wait_until(redirects, "it redirects to its successor")
+
+    def redirects() -> bool:
+        try:
+            shards.nodes[former].connect().get(effect)
+        except redis.RedisError as error:
+            return isinstance(error, MovedError)
+        return False
+
+    yield handle, deliveries, heal
+    assert shards.redis.get(effect) == b"again"
 
 
 def executed(shards: Lab, command: str, *, rejected: bool = False) -> int:
@@ -305,6 +351,44 @@ def test_a_planned_failover_is_followed_without_an_error(
         wait_for_more(shards, ids)
     assert shards.slot_owner(stream) == replica
     assert cluster.xlen(stream) == len(ids)
+
+
+def test_an_effect_that_a_failover_loses_is_not_acknowledged(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """Not even by the acknowledgement that the former primary redirects to the new one."""
+    stream = of_shard(shards, stream, 2)
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    alice.ensure_group()
+    RedisStreamProducer(cluster, stream).publish(Message("web", "a"), wait_replicas=1)
+    with losing_an_effect(shards, stream) as (handle, deliveries, heal):
+
+        def handle_and_heal(delivery: Delivery) -> None:
+            handle(delivery)
+            heal()
+
+        with pytest.raises(redis.ConnectionError, match="has replaced"):
+            alice.read_new(handle_and_heal)
+        alice.replay_pending(handle)
+    assert deliveries == [1, 2]
+
+
+@pytest.mark.slow
+def test_an_effect_that_a_failover_loses_happens_again_at_once(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """Also if the former primary had confirmed the acknowledgement as well."""
+    stream = of_shard(shards, stream, 3)
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    RedisStreamProducer(cluster, stream).publish(Message("web", "a"), wait_replicas=1)
+    with (
+        losing_an_effect(shards, stream) as (handle, deliveries, heal),
+        running(alice, handler=handle),
+    ):
+        shards.wait_until(lambda: bool(deliveries), "it is delivered")
+        heal()
+        shards.wait_until(lambda: len(deliveries) > 1, "it is delivered again")
+    assert deliveries == [1, 2]
 
 
 # ---------------------------------------------------------------- replicas that confirm

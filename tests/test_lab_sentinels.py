@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from consumers import running
 from redis.exceptions import RedisError
 from several import lab_of, put_in_order, role
 
-from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.server import ServerError
 
@@ -107,6 +108,36 @@ def test_what_a_primary_that_is_cut_off_accepts_is_lost(sentinel_lab: Lab) -> No
     sentinel_lab.wait_until(lambda: role(sentinel_lab, old) == "replica", "it follows")
     sentinel_lab.wait_until(lambda: [*sentinel_lab.replication()["link"]] == ["up"], "synced")
     assert cut_off.connect().get("lost") is None
+
+
+@pytest.mark.slow
+def test_an_effect_that_a_failover_loses_happens_again(sentinel_lab: Lab) -> None:
+    """It was written to the former primary, so its message must not be acknowledged."""
+    former, new = the_other(sentinel_lab)
+    deliveries: list[int] = []
+
+    def handle(delivery: Delivery) -> None:
+        deliveries.append(delivery.deliveries)
+        if len(deliveries) > 1:
+            sentinel_lab.redis.set("effect", "again")
+            return
+        sentinel_lab.wait_until(
+            lambda: [*sentinel_lab.replication()["behind"]] == [0], "the delivery is copied"
+        )
+        sentinel_lab.partition(former)
+        sentinel_lab.nodes[former].connect().set("effect", "lost")
+        sentinel_lab.wait_until(lambda: primary_of(sentinel_lab) == new, "it is replaced")
+        sentinel_lab.heal()
+        sentinel_lab.wait_until(lambda: role(sentinel_lab, former) == "replica", "it follows")
+
+    alice = RedisStreamConsumer(sentinel_lab.redis, "effects", "billing", "alice", block_ms=50)
+    RedisStreamProducer(sentinel_lab.redis, "effects").publish(
+        Message("web", "a"), wait_replicas=1
+    )
+    with running(alice, handler=handle):
+        sentinel_lab.wait_until(lambda: len(deliveries) > 1, "it is delivered again")
+    assert deliveries == [1, 2]
+    assert sentinel_lab.nodes[new].connect().get("effect") == b"again"
 
 
 def test_a_replica_that_is_cut_off_falls_behind(sentinel_lab: Lab) -> None:

@@ -4,6 +4,7 @@ from time import monotonic
 
 from redisflow_lab._internal.emitter import Emitter
 from redisflow_lab._internal.entry import Entry
+from redisflow_lab._internal.failovers import Failovers
 from redisflow_lab._internal.group import Group
 
 
@@ -13,10 +14,14 @@ class Acks:
     An entry is *completed* when its handler has returned. `send` takes all completed entries.
     Then the server's reply *confirms* them; or the reply is lost, and they are *restored*. The
     next XACK names restored entries again, so that no replay handles them a second time.
+
+    After a failover, completed entries are forgotten: they are pending at the new primary, but
+    their effects may be lost with the former one. So they must be redelivered.
     """
 
-    def __init__(self, group: Group, emitter: Emitter) -> None:
-        self._group, self._emitter = group, emitter
+    def __init__(self, group: Group, emitter: Emitter, failovers: Failovers) -> None:
+        self._group, self._emitter, self._failovers = group, emitter, failovers
+        self._failed_over = failovers.count
         self._completed: list[Entry] = []
 
     def complete(self, entry: Entry) -> int:
@@ -31,6 +36,7 @@ class Acks:
 
     def send(self) -> list[Entry]:
         """Take all completed entries. The caller sends them, then confirms or restores them."""
+        self.forget_former_server()
         sent, self._completed = self._completed, []
         return sent
 
@@ -45,6 +51,14 @@ class Acks:
     def restore(self, sent: list[Entry]) -> None:
         """Take back entries whose reply was lost: they may or may not be pending."""
         self._completed = sent + self._completed
+
+    def forget_former_server(self) -> bool:
+        """Forget what was completed before a failover. Returns whether there was one."""
+        if self._failed_over == self._failovers.count:
+            return False
+        self._failed_over = self._failovers.count
+        self._completed.clear()
+        return True
 
     def flush(self) -> None:
         """Acknowledge all completed entries, and wait for the reply."""

@@ -22,6 +22,7 @@ from redis.exceptions import (
 )
 from redis.sentinel import MasterNotFoundError
 
+from redisflow_lab._internal.failovers import FailedOverError
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tls import TlsError, refuses_certificate
@@ -41,6 +42,7 @@ _TRANSIENT: dict[type[Exception], str] = {
     TryAgainError: "the cluster is moving the stream",
     AskError: "the cluster is moving the stream",
     MasterNotFoundError: "no Sentinel names a primary",
+    FailedOverError: "the server has failed over",
     redis.TimeoutError: "the server does not answer",
     redis.ConnectionError: "the connection is lost",
     # The reply of a proxy whose server is down, such as HTTP 503. redis-py has closed the

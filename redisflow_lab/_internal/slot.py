@@ -124,6 +124,11 @@ class SlotOwner:
         self._last = (owners[0].host, int(owners[0].port))
         return self._last
 
+    def primaries(self) -> set[Address]:
+        """Hosts and ports of all primaries, as far as the client of the cluster knows."""
+        nodes = self._nodes.get_nodes_by_server_type("primary")
+        return {(node.host, int(node.port)) for node in nodes}
+
     def ask_again(self) -> None:
         """Ask the cluster before the next connection is opened."""
         self._is_stale = True

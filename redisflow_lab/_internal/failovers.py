@@ -1,0 +1,71 @@
+"""Notices that the server of a client was replaced by its replica."""
+
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.sentinel import SentinelConnectionPool
+
+from redisflow_lab._internal.slot import Address, SlotPool
+
+
+class FailedOverError(RedisConnectionError):
+    """Raised once by the first connection to a replica that has replaced its primary."""
+
+
+class Failovers:
+    """Counts how often the server of a client was replaced.
+
+    The replica may lack the effect of a message that was handled before, so the message must
+    not be acknowledged there. A failover is recognised by the address of a new connection,
+    which raises FailedOverError before it sends a command; the next one is as usual.
+
+    connect: prepares a connection that was opened
+    others:  returns the addresses of the other primaries of a cluster. A slot that moves to
+             one of them takes its data with it, so that is no failover
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Any], object] | None = None,
+        others: Callable[[], set[Address]] = set,
+    ) -> None:
+        self._connect, self._others = connect, others
+        self._last: Address | None = None
+        self._known: set[Address] = set()
+        self.count = 0
+
+    def __call__(self, connection: Any) -> None:
+        """Prepare a connection, and look where it goes: the `redis_connect_func` of a pool."""
+        if self._connect is None:
+            connection.on_connect()
+        else:
+            self._connect(connection)
+        address = (connection.host, int(connection.port))
+        former, self._last = self._last, address
+        known, self._known = self._known, self._others()
+        if former is None or former == address or address in known:
+            return
+        self.count += 1
+        raise FailedOverError("{}:{} has replaced {}:{}".format(*address, *former))
+
+
+def failovers_of(redis: Redis) -> Failovers:
+    """What counts the failovers of a client from now on; one for each client.
+
+    redis: a client from `connection.stream_client`. If it uses neither Sentinel nor a cluster,
+           its server keeps its address, so no failover is noticed
+    """
+    pool = redis.connection_pool
+    given = pool.connection_kwargs.get("redis_connect_func")
+    if isinstance(given, Failovers):
+        return given
+    if isinstance(pool, SlotPool):
+        failovers = Failovers(given, pool.owner.primaries)
+    elif isinstance(pool, SentinelConnectionPool) and pool.is_master:
+        failovers = Failovers(given)
+    else:
+        return Failovers()
+    pool.connection_kwargs["redis_connect_func"] = failovers
+    return failovers
