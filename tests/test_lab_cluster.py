@@ -7,8 +7,10 @@ import pytest
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
 from several import key_on, lab_of, put_in_order, role, slot_of
 
+from redisflow_lab import Message
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.server import ServerError
+from redisflow_lab.partitions import PartitionedProducer
 
 _READY_S = 5.0
 
@@ -78,6 +80,31 @@ def test_a_planned_failover_returns_when_all_nodes_know(cluster: Lab) -> None:
     assert cluster.failover(replica) == replica
     assert role(cluster, replica) == "primary"
     assert role(cluster, primary) == "replica"
+
+
+@pytest.mark.slow
+def test_a_repaired_lab_has_its_first_primaries_again(cluster: Lab) -> None:
+    primary, replica = a_pair(cluster)
+    other, _ = a_pair(cluster, 2)
+    cluster.failover(replica)
+    cluster.nodes[primary].kill()
+    cluster.partition(other)
+    cluster.repair()
+    table = cluster.servers()
+    first = table[table["node"].isin(["node-1", "node-2", "node-3"])]
+    assert {*first["role"]} == {"primary"}
+    assert {*table["serves"]} == {"yes"}
+    assert [*cluster.replication()["behind"]] == [0, 0, 0]
+
+
+def test_partitions_are_shown_on_their_nodes(cluster: Lab) -> None:
+    producer = PartitionedProducer(cluster.redis, "shown", partitions=3)
+    producer.publish(Message("web", "1 x Dune"), partition_key="a")
+    table, picture = cluster.partitions("shown"), cluster.draw_partitions("shown")
+    assert [*table["node"]] == [cluster.slot_owner(each) for each in table["partition"]]
+    assert sum(table["lag"]) == 1
+    for name in {*cluster.replication()["primary"]}:
+        assert f"{name}: {{shown:" in picture.alt or f"{name}: none" in picture.alt
 
 
 def test_a_minority_writes_until_it_notices_and_is_replaced(cluster: Lab) -> None:

@@ -373,3 +373,34 @@ def test_arguments_that_cannot_be_meant_are_refused(
     arguments = {"stream": "orders", "group": "billing", "partitions": 12, **options}
     with pytest.raises(error, match=says):
         PartitionedConsumer(server.redis, **arguments)
+
+
+# ---------------------------------------------------------------- what a lab shows
+
+
+def test_a_lab_shows_what_is_unread_and_who_reads_it(server: Lab, name: str) -> None:
+    producer = PartitionedProducer(server.redis, name, partitions=2)
+    placed = producer.publish_many(orders("a:0", "b:1", "c:2", "d:3", "e:4"))
+    streams = partition_streams(name, 2)
+    counts = [[place.stream for place in placed].count(stream) for stream in streams]
+    assert all(counts)
+    assert server.partitions(name).to_dict("list") == {
+        "partition": streams, "length": counts, "lag": counts, "pending": [0, 0],
+        "member": ["none", "none"],
+    }  # fmt: skip
+    handled = Handled()
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=2, member=0, of=2, block_ms=50
+    )
+    with running(member, handler=handled):
+        server.wait_until(lambda: handled.count == counts[0], "its partition is handled")
+        server.wait_until(lambda: not any(server.partitions(name)["pending"]), "acknowledged")
+        table, picture = server.partitions(name), server.draw_partitions(name)
+    assert [*table["lag"]] == [0, counts[1]]
+    assert [*table["member"]] == ["member 0 of 2", "none"]
+    assert picture.alt.endswith(
+        f"the server: {streams[0]} with 0 not read, member 0 of 2; "
+        f"{streams[1]} with {counts[1]} not read, no member."
+    )
+    with pytest.raises(RuntimeError, match=r"none of this has no partitions\. Publish with a"):
+        server.draw_partitions("none of this")
