@@ -218,6 +218,14 @@ class Processes:
         self.check()
         return not any(self._waiting) and all(running.is_last for running in self._members)
 
+    def tell(self) -> str:
+        """Which lives of the plan have not ended, and what their processes say."""
+        return "; ".join(
+            f"{running.life}, {running.process.state}: {running.process.output.strip()[-600:]}"
+            for running in self._members
+            if not running.is_last
+        )
+
     @property
     def producers_have_ended(self) -> bool:
         self.check()
@@ -253,8 +261,9 @@ class Processes:
         if running.process.ended:
             if running.process.died:
                 self._outcome.kills += 1
-            elif standby and "OwnedElsewhereError" in running.process.output:
-                # As it may in an outage of five seconds. Its plan is for the next one.
+            elif running.had_rival and "OwnedElsewhereError" in running.process.output:
+                # As it may in an outage of five seconds, and both if each has taken one
+                # partition. Its plan is for the next one.
                 self._outcome.ownerships_lost += 1
                 self._waiting[member].appendleft(running.life.again(next(self._numbers)))
             else:
@@ -267,7 +276,8 @@ class Processes:
         elif (kill_at := running.kill_at(self._folder)) is not None:
             now = time.monotonic()
             if running.life.overlap_s and standby is None:
-                self._standby[member] = self._start(self._next(member))
+                self._standby[member] = standby = self._start(self._next(member))
+                running.had_rival = standby.had_rival = True
                 running.due = now + running.life.overlap_s
             elif now >= kill_at:
                 running.process.kill()
@@ -305,11 +315,16 @@ class Processes:
 
 @dataclass
 class _Running:
-    """due: when it is killed from outside, once that is known."""
+    """One process of a member.
+
+    due:       when it is killed from outside, once that is known
+    had_rival: whether another process with its number was running for a while
+    """
 
     life: Life
     process: Process
     due: float | None = None
+    had_rival: bool = False
 
     @property
     def is_last(self) -> bool:
@@ -574,7 +589,7 @@ def chaos(
                     lambda: processes.plan_is_done,
                     "the plan is carried out",
                     timeout_s=60 + 12 * kills / MEMBERS,
-                    details=lambda: str(outcome),
+                    details=processes.tell,
                 )
                 (folder / ENOUGH).touch()
                 wait_until(

@@ -34,6 +34,7 @@ class Row:
     server:   makes the server ready, and yields the environment variables that select it
     whole:    also run the tests marked `once`, for which one row is enough
     again:    another row has this server, so leave out the tests marked `by_server`
+    slow:     run those of them that are slow, too: failovers, and chaos on a cluster
     """
 
     wanted: str
@@ -42,6 +43,7 @@ class Row:
     packages: str = "locked"
     whole: bool = False
     again: bool = False
+    slow: bool = False
 
     def interpreter(self) -> Path:
         """The Python that runs this row. Raises MissingError."""
@@ -56,7 +58,10 @@ def all_rows() -> list[Row]:
     fetched = sorted(path.parent for path in ROOT.glob("build/redis*/redis-server"))
     return [
         Row("bundled", bundled, whole=True),
-        *(Row(_short(folder), partial(on_path, folder)) for folder in [*found, *fetched]),
+        *(
+            Row(_short(folder), partial(on_path, folder), slow=True)
+            for folder in [*found, *fetched]
+        ),
         *([] if fetched else [Row("redis-server", none_fetched)]),
         Row("Docker", in_docker, again=bool(fetched)),
         Row("a URL", partial(by_url, [*found, *fetched])),
