@@ -265,7 +265,10 @@ class Processes:
                 # As it may in an outage of five seconds, and both if each has taken one
                 # partition. Its plan is for the next one.
                 self._outcome.ownerships_lost += 1
-                self._waiting[member].appendleft(running.life.again(next(self._numbers)))
+                if standby is not None and standby.is_last:
+                    standby.due = time.monotonic() + running.life.after_s
+                else:
+                    self._waiting[member].appendleft(running.life.again(next(self._numbers)))
             else:
                 self._outcome.unplanned.append(
                     f"member {running.life.name}, {running.process.state}: "
@@ -329,7 +332,8 @@ class _Running:
     @property
     def is_last(self) -> bool:
         """Whether nothing kills it."""
-        return self.life.crash is None and self.life.after_s == float("inf")
+        is_planned = self.life.crash is not None or self.life.after_s < float("inf")
+        return self.due is None and not is_planned
 
     def kill_at(self, folder: Path) -> float | None:
         """When to kill it from outside; None for not yet known, or not at all."""
