@@ -66,6 +66,7 @@ def test_a_killed_primary_is_replaced_and_a_worker_goes_on(sentinel_lab: Lab) ->
 def test_a_planned_failover_makes_the_named_replica_the_primary(sentinel_lab: Lab) -> None:
     old, new = the_other(sentinel_lab)
     sentinel_lab.redis.set("kept", 1)
+    sentinel_lab.repair()  # until the replica has it
     assert sentinel_lab.failover(new) == new
     assert sentinel_lab.nodes[new].connect().get("kept") == b"1"
     sentinel_lab.wait_until(lambda: role(sentinel_lab, old) == "replica", "it follows")

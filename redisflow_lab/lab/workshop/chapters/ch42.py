@@ -335,8 +335,9 @@ CHAPTER = Chapter(
             "orders two streams: four other orders were ahead of it, and no return was."
         ),
         "42-filter": (
-            "It needs only a hundred of them. But a group has no filter: the server delivers "
-            "every entry of the stream, and the consumer decides what to ignore."
+            "It needs only the cancellations, so one expects the orders to pass it by. But a "
+            "group has no filter: every order is delivered to it as well, and is a type that "
+            "its router does not know."
         ),
     },
     exercises=(Deploy, Backlog),
