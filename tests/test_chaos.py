@@ -104,6 +104,13 @@ def lose(found: Found, *, entry: bool, told: bool) -> None:
             failover.entries.add((STREAM, entry_id))
 
 
+def lose_and_apply_again(found: Found) -> None:
+    lose(found, entry=False, told=True)
+    again = found.applied[-1]._replace(deliveries=2, number=6)
+    found.effects[STREAM].append(again)
+    found.applied.append(again)
+
+
 def lose_without_wait(found: Found) -> None:
     found.acked[-1] = found.acked[-1]._replace(waited=False)
     lose(found, entry=True, told=True)
@@ -120,7 +127,7 @@ def redeliver_out_of_order(found: Found) -> None:
     [
         lambda found: None,
         lose_without_wait,
-        lambda found: lose(found, entry=False, told=True),
+        lose_and_apply_again,
         lambda found: with_effect(found, 5, life="0-1", owner="0 6 b"),
         redeliver_out_of_order,
     ],
@@ -143,6 +150,7 @@ def _all_effects(found: Found) -> list[Effect]:
     [
         (lambda found: found.effects[STREAM].pop(), "without an effect"),
         (lambda found: lose(found, entry=False, told=False), "effects gone"),
+        (lambda found: lose(found, entry=False, told=True), "without an effect"),
         (lambda found: lose(found, entry=True, told=False), "publishes lost that no failover"),
         (lambda found: lose(found, entry=True, told=True), "that a replica had confirmed"),
         (lambda found: found.entries[STREAM].append(("9-0", "web 5 k1")), "written twice"),

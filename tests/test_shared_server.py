@@ -20,7 +20,7 @@ from redisflow_lab.inspection.missing import NoSuchGroupError
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.process import Child
 from redisflow_lab.lab.server import ServerError
-from redisflow_lab.lab.server.ports import pick_port
+from redisflow_lab.lab.server.ports import free_ports
 from redisflow_lab.lab.waiting import wait_until
 from tools.matrix.shared_server import all_keys, populate
 
@@ -288,8 +288,9 @@ def test_plain_text_to_a_server_with_tls_is_explained(
 def test_a_server_of_a_cluster_is_refused(
     host: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    port = pick_port(None)
-    with serving(host, tmp_path, f"port {port}", "cluster-enabled yes"):
+    with free_ports(2) as (port, bus):
+        pass
+    with serving(host, tmp_path, f"port {port}", "cluster-enabled yes", f"cluster-port {bus}"):
         said = refusal(f"redis://127.0.0.1:{port}", monkeypatch)
     assert "part of a Redis Cluster" in said
     assert "-MOVED" in said

@@ -143,7 +143,11 @@ def test_the_legend_names_what_is_to_be_seen_and_no_more(frames: list[Frame]) ->
 
 
 def test_a_long_timeline_has_room_for_its_numbers(frames: list[Frame]) -> None:
-    many = [("delivered", f"{number}-0", f"c{number}", number / 10, 1) for number in range(300)]
+    many = [
+        (kind, f"{number}-0", f"c{number % 3}", number / 10, 1)
+        for number in range(150)
+        for kind in ("delivered", "acked")
+    ]
     timeline.draw_timeline(pd.DataFrame(many, columns=TOLD.columns), [])
     ticks = [name for name in frames[0] if name.startswith("tick ")]
     assert 10 <= len(ticks) <= 21
