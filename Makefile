@@ -60,8 +60,9 @@ chaos: install ## kill consumers and servers under load, of one server and of a 
 	$(BIN)/python tests/chaos.py
 	$(BIN)/python tests/chaos_cluster.py
 
-bench: install $(BENCH_LIBS)/.installed ## measure the helper against a bare socket, redis-py, coredis and walrus: two minutes or more
+bench: install $(BENCH_LIBS)/.installed ## measure the helper against a bare socket, redis-py, coredis and walrus, and what a cluster costs: three minutes
 	PYTHONPATH=$(BENCH_LIBS) $(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench.cluster
 
 handouts: install $(HANDOUTS_LIBS)/.installed ## print the course as HTML and PDF into build/handouts
 	@PYTHONPATH=$(HANDOUTS_LIBS) $(BIN)/python -m tools.handouts build/handouts $(CHAPTER)
