@@ -120,7 +120,7 @@ def _bar(
     yield Text("name", left, top, printable(part.stream, 24))
     who = Text("dead", left + width, top, "no member", "end")
     if part.member:
-        who = Text("small", left + width, top, part.member, "end")
+        who = Text("plain", left + width, top, part.member, "end")
     yield who
     at_most = width - 76
     unread = part.length if part.lag is None else min(part.lag, part.length)
