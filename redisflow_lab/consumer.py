@@ -287,6 +287,10 @@ class RedisStreamConsumer:
         are handed over. Transient errors are retried with backoff: a lost connection, a server
         that restarts, fails over, is full or busy, or a group that was deleted. Permanent
         errors, such as a refused password or certificate, are raised.
+
+        After a failover, messages that were completed at the former primary are handled again
+        if they are pending at the new one: their effects may be lost too, if they are in the
+        same Redis. Behind a DNS name that moves to the replica, a failover is not noticed.
         """
         self._processor.check(handler)
         backoff = Backoff(log, self._emitter.who, self._pulse.outage)
