@@ -109,7 +109,11 @@ def test_keys_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize(
     ("key", "error", "says"),
-    [("", ValueError, "is empty"), (7, TypeError, "must be text or bytes, not int: 7")],
+    [
+        ("", ValueError, "is empty"),
+        (7, TypeError, "must be text or bytes, not int: 7"),
+        ("customer-\ud800", ValueError, "has no UTF-8 form at character 9"),
+    ],
 )
 def test_a_key_that_places_nothing_is_refused(
     key: Any, error: type[Exception], says: str
@@ -358,7 +362,8 @@ def test_a_stored_number_that_is_none_is_refused(server: Lab, name: str) -> None
     [
         ({"member": 4, "of": 4}, ValueError, "member must be one of 0 to 3, not 4"),
         ({"member": -1, "of": 4}, ValueError, "member must be one of 0 to 3, not -1"),
-        ({"member": "0", "of": 4}, ValueError, "member must be one of 0 to 3, not '0'"),
+        ({"member": "0", "of": 4}, TypeError, "member must be an int, not str: '0'"),
+        ({"member": True, "of": 4}, TypeError, "member must be an int, not bool: True"),
         ({"member": 0, "of": 0}, ValueError, "of must be at least 1, not 0"),
         ({"member": 0, "of": 13}, ValueError, "13 processes cannot share 12 partitions: 1 of"),
         ({"member": 0, "of": 1, "name": "alice"}, TypeError, "name is not given here"),
@@ -373,6 +378,16 @@ def test_arguments_that_cannot_be_meant_are_refused(
     arguments = {"stream": "orders", "group": "billing", "partitions": 12, **options}
     with pytest.raises(error, match=says):
         PartitionedConsumer(server.redis, **arguments)
+
+
+@pytest.mark.parametrize("item", [Message("web", "a:0"), ("a",), None])
+def test_a_message_without_its_key_is_refused_before_anything_is_written(
+    server: Lab, name: str, item: Any
+) -> None:
+    producer = PartitionedProducer(server.redis, name, partitions=2)
+    with pytest.raises(TypeError, match="messages must be pairs of a key and a message, as in"):
+        producer.publish_many([*orders("a:0"), item])
+    assert not any(server.redis.exists(each) for each in partition_streams(name, 2))
 
 
 # ---------------------------------------------------------------- what a lab shows

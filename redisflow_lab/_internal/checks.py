@@ -58,10 +58,16 @@ def check_entry_id(what: str, value: str) -> str:
     return value
 
 
-def check_positive(what: str, value: int) -> int:
-    """Return `value` if it is an int of at least 1."""
+def check_int(what: str, value: int) -> int:
+    """Return `value` if it is an int, and not a bool."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}: {value!r}")
+    return value
+
+
+def check_positive(what: str, value: int) -> int:
+    """Return `value` if it is an int of at least 1."""
+    check_int(what, value)
     if value < 1:
         raise ValueError(f"{what} must be at least 1, not {value}")
     if value > _MOST:

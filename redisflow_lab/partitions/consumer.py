@@ -10,7 +10,7 @@ from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from redisflow_lab._internal.backoff import Backoff, transient_reason
-from redisflow_lab._internal.checks import check_name, check_positive
+from redisflow_lab._internal.checks import check_int, check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
@@ -72,7 +72,7 @@ class PartitionedConsumer:
     ) -> None:
         streams = partition_streams(stream, partitions)
         check_positive("of", of)
-        if not isinstance(member, int) or not 0 <= member < of:
+        if not 0 <= check_int("member", member) < of:
             raise ValueError(
                 f"member must be one of 0 to {of - 1}, not {member!r}: of={of} processes share "
                 "the partitions, and are counted from 0"

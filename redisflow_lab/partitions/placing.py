@@ -18,7 +18,7 @@ def partition_of(partition_key: str | bytes, partitions: int) -> int:
     `crc32.ChecksumIEEE`. https://www.w3.org/TR/png-3/#D-CRCAppendix
 
     Raises ValueError if the key is empty, because then all such messages would share one
-    partition, and TypeError if it is neither text nor bytes.
+    partition, or has no UTF-8 form, and TypeError if it is neither text nor bytes.
     """
     if not isinstance(partition_key, str | bytes):
         kind = type(partition_key).__name__
@@ -28,7 +28,14 @@ def partition_of(partition_key: str | bytes, partitions: int) -> int:
             "partition_key is empty: all such messages would be in one partition. Give what "
             "the order is needed for, such as the number of the customer"
         )
-    raw = partition_key.encode() if isinstance(partition_key, str) else partition_key
+    if partitions < 1:
+        raise ValueError(f"partitions must be at least 1, not {partitions}")
+    try:
+        raw = partition_key.encode() if isinstance(partition_key, str) else partition_key
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"partition_key has no UTF-8 form at character {error.start}: {partition_key!r:.80}"
+        ) from None
     return crc32(raw) % partitions
 
 

@@ -98,7 +98,14 @@ class PartitionedProducer:
         self, chunk: list[tuple[str | bytes, Any]], batch_size: int
     ) -> list[Placed]:
         places: defaultdict[RedisStreamProducer, list[int]] = defaultdict(list)
-        for at, (key, _) in enumerate(chunk):
+        for at, pair in enumerate(chunk):
+            try:
+                key, _ = pair
+            except (TypeError, ValueError):
+                raise TypeError(
+                    "messages must be pairs of a key and a message, as in ('customer-42', "
+                    f"message), not {type(pair).__name__}: {pair!r:.80}"
+                ) from None
             places[self._producer_of(key)].append(at)
         self._agree(0)
         placed: dict[int, Placed] = {}
