@@ -21,17 +21,17 @@ class Failovers:
     not be acknowledged there. A failover is recognised by the address of a new connection,
     which raises FailedOverError before it sends a command; the next one is as usual.
 
-    connect: prepares a connection that was opened
-    others:  returns the addresses of the other primaries of a cluster. A slot that moves to
-             one of them takes its data with it, so that is no failover
+    connect:   prepares a connection that was opened
+    primaries: returns the addresses of a cluster's primaries. A slot that moves to one of them
+               takes its data along, so that is no failover
     """
 
     def __init__(
         self,
         connect: Callable[[Any], object] | None = None,
-        others: Callable[[], set[Address]] = set,
+        primaries: Callable[[], set[Address]] = set,
     ) -> None:
-        self._connect, self._others = connect, others
+        self._connect, self._primaries = connect, primaries
         self._last: Address | None = None
         self._known: set[Address] = set()
         self.count = 0
@@ -44,7 +44,7 @@ class Failovers:
             self._connect(connection)
         address = (connection.host, int(connection.port))
         former, self._last = self._last, address
-        known, self._known = self._known, self._others()
+        known, self._known = self._known, self._primaries()
         if former is None or former == address or address in known:
             return
         self.count += 1
