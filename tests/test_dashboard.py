@@ -8,12 +8,13 @@ import pytest
 from consumers import NewConsumer, numbered, running
 from prometheus import RULES, Ask, needs_prometheus, scraping
 from prometheus_client import CollectorRegistry, start_http_server
+from several import lab_of
 
 from redisflow_lab import Delivery, Message, RedisStreamProducer, TransientError
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.metrics import ClientMetrics, StreamCollector
-from redisflow_lab.partitions import PartitionedProducer
+from redisflow_lab.partitions import PartitionedProducer, partition_streams
 
 DASHBOARD = RULES.parent / "grafana" / "streams.json"
 PANELS = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if "targets" in panel]
@@ -54,8 +55,11 @@ def prometheus(own_lab: Lab, metrics: ClientMetrics, tmp_path: Path) -> Iterator
         thread.join()
 
 
-def queries() -> list[tuple[str, str]]:
-    """Of all panels, with Grafana's variables replaced as for the choice *All*."""
+def queries(*, by_shard: bool = False) -> list[tuple[str, str]]:
+    """Of the panels, with Grafana's variables replaced as for the choice *All*.
+
+    by_shard: of those that are only for a cluster, and not of the others
+    """
     return [
         (
             panel["title"],
@@ -66,6 +70,7 @@ def queries() -> list[tuple[str, str]]:
         )
         for panel in PANELS
         for target in panel["targets"]
+        if panel["title"].endswith("by shard") is by_shard
     ]
 
 
@@ -115,3 +120,24 @@ def test_every_query_finds_data(
     for _, query in queries():
         for series in prometheus(query):
             assert series["value"] != "NaN" or "quantile" in query
+
+
+@pytest.mark.slow
+def test_the_shards_of_a_cluster_are_told_apart(tmp_path: Path) -> None:
+    with lab_of(cluster=3) as lab:
+        registry = CollectorRegistry()
+        registry.register(StreamCollector(lab.redis, partitioned=["parcels"]))  # type: ignore[arg-type]
+        producer = PartitionedProducer(lab.redis, "parcels", partitions=6)
+        producer.publish_many((content, Message("web", content)) for content in numbered(60))
+        for stream in partition_streams("parcels", 6):
+            lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+        server, thread = start_http_server(0, "127.0.0.1", registry)
+        try:
+            with scraping(tmp_path, f"127.0.0.1:{server.server_port}") as ask:
+                for title, query in queries(by_shard=True):
+                    wait_until(lambda query=query: len(ask(query)) == 3, title, timeout_s=20)
+                    assert sum(float(series["value"]) for series in ask(query)) == 60
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
