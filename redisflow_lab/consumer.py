@@ -53,8 +53,9 @@ class RedisStreamConsumer:
       message. This uses up no delivery.
     - This process dies: what it had in flight stays pending under its name. A consumer that
       starts under the same name replays it; any other one claims it after `min_idle_ms`.
-    - Delivery `max_deliveries` fails, that many deliveries never finished, or the entry
-      cannot be decoded: it is written to the dead-letter stream, and only then acknowledged.
+    - A message fails at its `max_deliveries`-th delivery, was delivered that often without
+      being finished, cannot be decoded, or has a type that the `Router` does not know: it is
+      written to the dead-letter stream, and only then acknowledged.
     - The reply to an acknowledgement is lost: the acknowledgement is sent again before
       anything else is read.
 

@@ -57,7 +57,8 @@ local now_added, length = added()  -- before anything is written, because it may
 if mark then
   local id, then_added = string.match(mark, '^(%S+) (%d+)$')
   if not id then
-    return redis.error_reply('ERR the key ' .. KEYS[2] .. ' holds no mark of a keyed publish')
+    return redis.error_reply('ERR the key ' .. KEYS[2] .. ' is not the deduplication key '
+      .. 'of a keyed publish: another program has written it')
   end
   local found = #redis.call('XRANGE', KEYS[1], id, id) > 0
   if now_added >= tonumber(then_added) and (found or now_added > length) then
@@ -167,10 +168,10 @@ class RedisStreamProducer:
         retry_for_s: with a key, transient errors are retried with exponential backoff. The
                      last try begins at most this many seconds after the first. A try takes at
                      most 10 s: 5 s to connect, and 5 s for the reply
-        wait_replicas: return only when so many replicas have received the entry (default: 0,
-                     do not wait). A failover to one of these keeps it; one to a replica that
-                     has not received it does not. In their memory, that is: on their disk it
-                     may be a second later. https://redis.io/docs/latest/commands/wait/
+        wait_replicas: return only when at least so many replicas have the entry in their
+                     memory; it may reach their disks a second later (default: 0, do not
+                     wait). A failover to one of these keeps it; one to a replica that has not
+                     received it does not. https://redis.io/docs/latest/commands/wait/
         wait_ms:     how long to wait for them (default: a second)
 
         Raises NotReplicatedError if fewer replicas have confirmed in time. The entry is in the

@@ -36,7 +36,7 @@ class UnknownTypeError(LookupError):
 class Route(Generic[T]):
     """A handler of one type whose messages have a codec of their own.
 
-    handler: is given deliveries of what the codec decodes
+    handler: called with deliveries whose `message` the codec has decoded
     codec:   is used for this type instead of the consumer's
     """
 

@@ -39,7 +39,7 @@ class MultiStreamConsumer:
     Turns: a read takes up to `batch` new entries of each stream, and the handler is given one
     message of each stream in turn, beginning with another stream at each read. So before the
     n-th message of a stream in a read, at most n messages of each other stream are handled.
-    So however long the backlogs of the others are, the next message of a stream waits for the
+    However long the backlogs of the others are, the next message of a stream waits for the
     rest of the current read, and then for at most one message of each other stream. Claimed
     messages come between two reads, up to `batch` of each stream; a replay comes before the
     first read, one stream after the other.

@@ -29,7 +29,7 @@ def test_a_key_is_written_once_and_each_publish_returns_its_id(lab: Lab, stream:
 
 def test_a_key_that_is_no_mark_is_named(lab: Lab, stream: str) -> None:
     lab.redis.set(f"{stream}:published:web:17", "another program's")
-    with pytest.raises(redis.ResponseError, match=r"published:web:17 holds no mark"):
+    with pytest.raises(redis.ResponseError, match=r"published:web:17 is not the dedupl"):
         RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"), key="17")
     assert lab.redis.exists(stream) == 0
 

@@ -8,8 +8,8 @@ from threading import Event as StopEvent
 
 import pytest
 import redis
-from consumers import rows
-from handlers import collect_until, decline
+from consumers import numbered, rows, running
+from handlers import collect_into, collect_until, decline
 from idle import deliver_to
 from network import address_of
 from redis import Redis
@@ -17,12 +17,19 @@ from redis import Redis
 from redisflow_lab import (
     Delivery,
     Message,
+    NotReplicatedError,
     RedisStreamConsumer,
     RedisStreamProducer,
     handle_once,
 )
 from redisflow_lab.dead_letters import DeadLetters, Reason
 from redisflow_lab.lab import Lab
+from redisflow_lab.partitions import (
+    PartitionedConsumer,
+    PartitionedProducer,
+    partition_streams,
+)
+from redisflow_lab.retention import trim
 
 NEEDED = [
     "exec", "get", "multi", "set", "watch",
@@ -270,6 +277,38 @@ def test_the_permissions_to_consume_that_the_readme_lists_are_enough(
         collect_until("last", handled, stop), stop=stop
     )
     assert handled == ["left", "last"]
+
+
+def test_the_permissions_for_partitions_that_the_readme_lists_are_enough(
+    own_lab: Lab,
+) -> None:
+    permissions = [
+        *listed("To consume"), *listed("To publish"), *listed("To publish with a key"),
+        *listed("To use partitions"), *listed("To wait for replicas"),
+        *listed("To trim, by a `Retention` or by `trim`"),
+    ]  # fmt: skip
+    keys = ["~{orders:*}*", "~orders:partitions"]
+    own_lab.redis.execute_command(
+        "ACL", "SETUSER", "service", "reset", "on", ">pw", *keys, *permissions
+    )
+    streams = partition_streams("orders", 2)
+    for stream in streams:
+        own_lab.redis.xgroup_create(stream, "billing", mkstream=True)
+    client = Redis(**{**address_of(own_lab), "username": "service", "password": "pw"})
+    web = PartitionedProducer(client, "orders", partitions=2)
+    web.publish_many((content, Message("web", content)) for content in numbered(10))
+    with pytest.raises(NotReplicatedError):
+        web.publish(
+            Message("web", "10"), partition_key="10", key="10", wait_replicas=1, wait_ms=10
+        )
+    handled: list[str] = []
+    alice = PartitionedConsumer(
+        client, "orders", "billing", partitions=2, member=0, of=1, block_ms=20
+    )
+    with running(alice, handler=collect_into(handled)):
+        own_lab.wait_until(lambda: len(handled) == 11, "all are handled")
+    assert sum(trim(client, each, acknowledged=True).removed for each in streams) == 11
+    assert not any(own_lab.redis.keys("*:owner:*"))
 
 
 def error_of(call: Callable[[], None]) -> str:

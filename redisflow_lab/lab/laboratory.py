@@ -80,11 +80,13 @@ class Lab:
                 (mode 0700). None (default) uses a private
                 folder, which is removed on `close`
     replicas:   how many replicas each primary has; with any, the lab has several servers
-    sentinels:  how many Sentinels put a replica in the place of a primary that is down
+    sentinels:  how many Sentinels to start, which put a replica in the place of a primary
+                that is down
     cluster:    how many primaries a Redis Cluster has; 0 (default) is no cluster
 
     `appendonly`, `port` and `data_dir` configure a server that the lab starts; with a server
-    that REDISFLOW_URL names they raise ServerError. Several servers are always the lab's own.
+    that REDISFLOW_URL names they raise ServerError. Several servers are always started by the
+    lab.
 
     `redis` is a client of the server, `server` the server to `kill` and `start`. With several
     servers, `redis` is a client of the primary or of the cluster, and `nodes` has the servers.
@@ -171,6 +173,7 @@ class Lab:
         """Cut a node off from all other nodes and Sentinels, in both directions.
 
         Clients still reach it. More nodes can be cut off, each from all others, until `heal`.
+        Only on Linux; raises ServerError elsewhere.
         """
         self._several().partition(name)
 
@@ -460,7 +463,7 @@ class Lab:
     def record(self, stream: str = "orders") -> None:
         """Record what happens to a stream from here on, for `replay`.
 
-        It takes down what the server says of the stream, its groups and its pending entries,
+        It records what the server says of the stream, its groups and its pending entries,
         every 20 ms and after each command of `redis`, and what workers report. An earlier
         recording of the stream ends.
         """

@@ -54,6 +54,7 @@ def agree_on_count(redis: Redis | RedisCluster, stream: str, partitions: int) ->
         raise PartitionCountError(
             f"{printable(stream)} has {stored} partitions, and not {partitions}. With another "
             "number, most keys are in another partition, where their messages could overtake "
-            f"the earlier ones. Use {stored}; or let the consumers finish, stop all programs, "
-            f"and set {printable(count_key(stream))} to {partitions}"
+            f"the earlier ones. Use {stored}. To change it: stop the producers, wait until lag "
+            "and pending are 0 in each partition, stop the consumers, and set "
+            f"{printable(count_key(stream))} to {partitions}"
         )

@@ -67,8 +67,8 @@ class PartitionedProducer:
 
         partition_key: messages with the same key are read in the order in which they were
                        written, such as those of one customer
-        key:           the idempotency key, which is another thing: it identifies one message.
-                       A repeated publish needs the same of both
+        key:           the idempotency key, not to be confused with `partition_key`: it
+                       identifies one message. A repeated publish needs the same of both
         retry_for_s, options: those of `RedisStreamProducer.publish`
         """
         producer = self._producer_of(partition_key)
@@ -81,8 +81,8 @@ class PartitionedProducer:
     ) -> list[Placed]:
         """Write pairs of key and message, pipelined. Returns where, in the order of `messages`.
 
-        batch_size: messages to send to a partition in one packet. At most so many for each
-                    partition, and as many again in flight, are in memory
+        batch_size: messages to send to a partition in one packet. Up to twice as many for
+                    each partition are in memory
 
         Messages of one partition are written in order. Nothing is retried. After an error, any
         part of the last `batch_size` times `partitions` messages may have been written.
