@@ -177,7 +177,7 @@ class SlotPool(ConnectionPool):
         super().__init__(following, owner=owner, **settings)
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close connections after an error. The next one asks who owns the slot."""
+        """Close connections after an error. The next one asks which node owns the slot."""
         super().disconnect(inuse_connections)
         self.owner.ask_again()
 

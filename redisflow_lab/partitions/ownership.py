@@ -1,7 +1,7 @@
 """Which process reads a partition: a key beside its stream, with an expiry.
 
-A deployment assigns the partitions, and Redis decides nothing. The key shows who reads a
-partition, and keeps two processes with the same number from reading it both.
+A deployment assigns the partitions, and Redis decides nothing. The key shows which process
+reads a partition, and keeps two processes with the same number from reading it both.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the partitions of a stream hold, who reads them, and who does not."""
+"""What the partitions of a stream hold, and which have an active member."""
 
 from collections.abc import Mapping
 from contextlib import suppress
