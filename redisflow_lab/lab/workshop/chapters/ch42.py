@@ -326,10 +326,6 @@ CHAPTER = Chapter(
             "The cancellation was written before the second order, so one expects it to come "
             "before it again. But a redrive writes a new entry, at the end of the stream."
         ),
-        "42-count": (
-            "COUNT 3 looks like a limit for the command. It is a limit for each stream: three "
-            "of the ten orders, and both returns."
-        ),
         "42-first": (
             "The order was written first, and it is the natural order of things. But nothing "
             "orders two streams: four other orders were ahead of it, and no return was."
