@@ -133,7 +133,9 @@ class RedisStreamConsumer:
         self._group = Group(self._redis, self.stream, self.group, self.name)
         self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
         self._pulse = Pulse(self._emitter, self._in_flight)
-        self._acks = Acks(self._group, self._emitter, failovers_of(self._redis))
+        self._failovers = failovers_of(self._redis)
+        self._failovers_replayed = 0
+        self._acks = Acks(self._group, self._emitter, self._failovers)
         self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
         self._outbox = Outbox(self._redis, self.dead_stream, self._emitter)
         self._lease = Lease(
@@ -160,7 +162,8 @@ class RedisStreamConsumer:
             if not str(error).startswith("NOGROUP"):
                 raise
         else:
-            if self._acks.forget_former_server():
+            if self._failovers_replayed != self._failovers.count:
+                self._failovers_replayed = self._failovers.count
                 self._last_processed = START  # it may be pending again at the new primary
             return False
         # Create it only if it is missing: a full server, or an ACL, may refuse the command

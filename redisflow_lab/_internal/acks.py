@@ -36,7 +36,7 @@ class Acks:
 
     def send(self) -> list[Entry]:
         """Take all completed entries. The caller sends them, then confirms or restores them."""
-        self.forget_former_server()
+        self._forget_former_server()
         sent, self._completed = self._completed, []
         return sent
 
@@ -52,14 +52,6 @@ class Acks:
         """Take back entries whose reply was lost: they may or may not be pending."""
         self._completed = sent + self._completed
 
-    def forget_former_server(self) -> bool:
-        """Forget what was completed before a failover. Returns whether there was one."""
-        if self._failed_over == self._failovers.count:
-            return False
-        self._failed_over = self._failovers.count
-        self._completed.clear()
-        return True
-
     def flush(self) -> None:
         """Acknowledge all completed entries, and wait for the reply."""
         sent = self.send()
@@ -72,3 +64,8 @@ class Acks:
             self.restore(sent)
             raise
         self.confirm(sent, monotonic() - began)
+
+    def _forget_former_server(self) -> None:
+        if self._failed_over != self._failovers.count:
+            self._failed_over = self._failovers.count
+            self._completed.clear()

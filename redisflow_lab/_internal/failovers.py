@@ -22,18 +22,18 @@ class Failovers:
     which raises FailedOverError before it sends a command; the next one is as usual.
 
     connect:   prepares a connection that was opened
-    primaries: returns the addresses of a cluster's primaries. A slot that moves to one of them
-               takes its data along, so that is no failover
+    primaries: asks a node of a cluster, by its connection, for the addresses of all primaries.
+               If the former one is still among them, the slot has moved away from it and taken
+               its data along, so that is no failover
     """
 
     def __init__(
         self,
         connect: Callable[[Any], object] | None = None,
-        primaries: Callable[[], set[Address]] = set,
+        primaries: Callable[[Any], set[Address]] = lambda _: set(),
     ) -> None:
         self._connect, self._primaries = connect, primaries
         self._last: Address | None = None
-        self._known: set[Address] = set()
         self.count = 0
 
     def __call__(self, connection: Any) -> None:
@@ -44,8 +44,7 @@ class Failovers:
             self._connect(connection)
         address = (connection.host, int(connection.port))
         former, self._last = self._last, address
-        known, self._known = self._known, self._primaries()
-        if former is None or former == address or address in known:
+        if former is None or former == address or former in self._primaries(connection):
             return
         self.count += 1
         raise FailedOverError("{}:{} has replaced {}:{}".format(*address, *former))

@@ -7,6 +7,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from redisflow_lab._internal.acks import Acks
+from redisflow_lab._internal.failovers import FailedOverError
 from redisflow_lab._internal.group import Group
 from redisflow_lab._internal.in_flight import InFlight
 from redisflow_lab._internal.outbox import Outbox
@@ -61,6 +62,8 @@ class Lease:
         entry = self._in_flight.current
         if entry is None:
             return False  # called after the handler returned
+        if isinstance(self.broken, FailedOverError):
+            raise self.broken  # until it has reached `run`: this entry must be redelivered
         try:
             self.renew()
         except RedisError as error:

@@ -124,10 +124,14 @@ class SlotOwner:
         self._last = (owners[0].host, int(owners[0].port))
         return self._last
 
-    def primaries(self) -> set[Address]:
-        """Hosts and ports of all primaries, as far as the client of the cluster knows."""
-        nodes = self._nodes.get_nodes_by_server_type("primary")
-        return {(node.host, int(node.port)) for node in nodes}
+    def primaries(self, connection: Any) -> set[Address]:
+        """Hosts and ports of all primaries, as the node of this connection knows them now."""
+        connection.send_command("CLUSTER", "SLOTS")
+        rows = connection.read_response()
+        return {
+            self._nodes.remap_host_port(host.decode() if host else connection.host, int(port))
+            for _, _, (host, port, *_), *_ in rows
+        }
 
     def ask_again(self) -> None:
         """Ask the cluster before the next connection is opened."""
