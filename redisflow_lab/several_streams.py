@@ -74,7 +74,8 @@ class MultiStreamConsumer:
         on_batch: BatchHook | None = None,
     ) -> None:
         self.streams = _check_streams(streams)
-        check_one_slot(redis, *self.streams)
+        dead_streams = (dead_stream_of(stream, None) for stream in self.streams)
+        check_one_slot(redis, *self.streams, *dead_streams)
         self._redis = stream_client(redis, self.streams[0], block_ms=block_ms)
         self._consumers: list[RedisStreamConsumer] = []
         for stream in self.streams:

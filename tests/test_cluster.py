@@ -519,6 +519,8 @@ def test_keys_in_two_slots_are_refused(cluster: RedisCluster) -> None:
         RedisStreamProducer(cluster, "orders").publish(Message("web", "a"), key="1001")
     with pytest.raises(ValueError, match=r"'a' is in \d+ and 'b' is in \d+"):
         MultiStreamConsumer(cluster, ["a", "b"])
+    with pytest.raises(ValueError, match=says):
+        MultiStreamConsumer(cluster, ["orders"])
     assert cluster.exists("orders") == 0
 
 

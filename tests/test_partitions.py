@@ -6,13 +6,14 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event as StopEvent
 from threading import Lock
 from typing import Any
 
 import pytest
-from consumers import run_until_it_ends, running
+from consumers import all_at_once, run_until_it_ends, running
 from redis.exceptions import RedisError
 
 from redisflow_lab import Delivery, Message, TransientError
@@ -378,6 +379,18 @@ def test_arguments_that_cannot_be_meant_are_refused(
     arguments = {"stream": "orders", "group": "billing", "partitions": 12, **options}
     with pytest.raises(error, match=says):
         PartitionedConsumer(server.redis, **arguments)
+
+
+def test_threads_may_share_a_producer_from_its_first_message_on(server: Lab, name: str) -> None:
+    for number in range(5):
+        producer = PartitionedProducer(server.redis, f"{name}{number}", partitions=4)
+        placed = all_at_once(
+            [
+                partial(producer.publish, message, partition_key=key)
+                for key, message in orders(*(f"{customer}:0" for customer in range(8)))
+            ]
+        )
+        assert len({*placed}) == 8
 
 
 @pytest.mark.parametrize("item", [Message("web", "a:0"), ("a",), None])

@@ -1,6 +1,7 @@
 """The number of partitions, kept beside the streams: all programs must agree on it."""
 
 from redis import Redis, RedisCluster
+from redis.exceptions import RedisError
 
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
@@ -39,17 +40,20 @@ def read_count(client: Redis, stream: str) -> int | None:
     return int(text)
 
 
-def agree_on_count(redis: Redis | RedisCluster, stream: str, partitions: int) -> None:
+def agree_on_count(client: Redis, stream: str, partitions: int) -> None:
     """Store the number of partitions, or check that it is the one that is stored.
 
-    redis: to ask again after an error, a client from `stream_client`: it remembers that the
-           node has failed, and asks the cluster for its successor
+    client: from `stream_client`, for the slot of the `count_key`. Threads may share it
 
     Raises PartitionCountError if it is not, and redis.RedisError as usual.
     """
-    with stream_client(redis, count_key(stream)) as client:
+    try:
         client.set(count_key(stream), partitions, nx=True)
-    stored = stored_count(redis, stream)
+        stored = read_count(client, stream)
+    except RedisError:
+        # The next try asks the cluster which node it is now. Other threads keep theirs.
+        client.connection_pool.disconnect(inuse_connections=False)
+        raise
     if stored != partitions:
         raise PartitionCountError(
             f"{printable(stream)} has {stored} partitions, and not {partitions}. With another "
