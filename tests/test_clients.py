@@ -1,6 +1,7 @@
 """Producers and consumers work with a redis-py client of any settings."""
 
 import threading
+from typing import Any
 
 import pytest
 from consumers import NewConsumer
@@ -9,25 +10,27 @@ from network import address_of
 from redis import Redis
 
 from redisflow_lab import Message, RedisStreamProducer
+from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.state import Reader
 from redisflow_lab.lab import Lab
+from redisflow_lab.metrics import StreamCollector
+from redisflow_lab.partitions import PartitionedProducer, Partitions, partition_streams
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"decode_responses": True},
+    {"protocol": 3},
+    {"protocol": 2},
+    {"legacy_responses": False},
+    {"socket_timeout": 0.05},
+]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"decode_responses": True},
-        {"protocol": 3},
-        {"protocol": 2},
-        {"legacy_responses": False},
-        {"socket_timeout": 0.05},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_client_of_any_settings_produces_and_consumes(
-    lab: Lab, stream: str, consumer: NewConsumer, settings: dict[str, object]
+    lab: Lab, stream: str, consumer: NewConsumer, settings: dict[str, Any]
 ) -> None:
-    client = Redis(**address_of(lab), **settings)  # type: ignore[arg-type]
+    client = Redis(**address_of(lab), **settings)
     alice = consumer(redis=client, block_ms=200)
     assert alice.read_new(decline) == 0
     RedisStreamProducer(client, stream).publish(Message("web", "ß"))
@@ -53,3 +56,28 @@ def test_a_blocked_reader_does_not_block_other_users_of_its_client(
     RedisStreamProducer(one, stream).publish(Message("web", "a"))
     reading.join(5)
     assert handled == ["a"]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_client_of_any_settings_looks_at_streams(
+    own_lab: Lab, settings: dict[str, Any]
+) -> None:
+    client = Redis(**{**address_of(own_lab), **settings})
+    RedisStreamProducer(own_lab.redis, "orders").publish(Message("web", "a"))
+    PartitionedProducer(own_lab.redis, "parcels", partitions=2).publish(
+        Message("web", "b"), partition_key="b"
+    )
+    for stream in ("orders", *partition_streams("parcels", 2)):
+        own_lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
+    (group,) = look_at(client, "orders").groups
+    assert (group.name, group.lag) == ("billing", 1)
+    assert Reader(client, "orders").read().groups["billing"].lag == 1
+    looks = Partitions(client, "parcels").look()
+    assert sum(each.look.groups[0].lag or 0 for each in looks if each.look) == 1
+    lags = [
+        sample.value
+        for family in StreamCollector(client, ["orders"], partitioned=["parcels"]).collect()
+        for sample in family.samples
+        if sample.name == "redis_stream_group_lag"
+    ]
+    assert sorted(lags) == [0, 1, 1]

@@ -87,10 +87,20 @@ def slot_client(redis: Redis | RedisCluster, stream: str) -> Redis:
     return stream_client(redis, stream) if isinstance(redis, RedisCluster) else redis
 
 
+def with_bytes(redis: Redis | RedisCluster) -> Redis | RedisCluster:
+    """`redis` itself, or a new client of the same server if `redis` decodes replies as text.
+
+    Names of groups and ids are read as bytes. A `slot_client` of a cluster has them anyway.
+    """
+    if isinstance(redis, Redis) and settings_of(redis.connection_pool).get("decode_responses"):
+        return stream_client(redis, "")
+    return redis
+
+
 @contextmanager
 def on_slot(redis: Redis | RedisCluster, stream: str) -> Iterator[Redis]:
-    """A `slot_client` for the moment."""
-    client = slot_client(redis, stream)
+    """A `slot_client` for the moment, which returns bytes."""
+    client = slot_client(with_bytes(redis), stream)
     try:
         yield client
     finally:

@@ -7,7 +7,7 @@ from redis import Redis, RedisCluster
 from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
-from redisflow_lab._internal.connection import slot_client
+from redisflow_lab._internal.connection import slot_client, with_bytes
 from redisflow_lab._internal.slot import check_one_slot
 from redisflow_lab.inspection.lag import lag_of
 from redisflow_lab.inspection.missing import (
@@ -106,7 +106,7 @@ class Reader:
         self._called = called
         self._stream, self._dead = stream, f"{stream}:dead"
         check_one_slot(redis, stream, self._dead)
-        self._redis = slot_client(redis, stream)
+        self._redis = slot_client(with_bytes(redis), stream)
         self._groups: tuple[str, ...] = ()
         self._many: set[str] = set()  # groups with more pending entries than are listed
         self._changing = True

@@ -13,7 +13,7 @@ from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from redisflow_lab._internal.checks import check_client, check_name
-from redisflow_lab._internal.connection import slot_client
+from redisflow_lab._internal.connection import slot_client, with_bytes
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import address_of
@@ -51,12 +51,12 @@ class StreamCollector(Collector):
         *,
         partitioned: Sequence[str] = (),
     ) -> None:
-        self._redis = check_client(redis)
+        self._redis = with_bytes(check_client(redis))
         self._clients = {
-            stream: slot_client(redis, stream) for stream in _checked("streams", streams)
+            stream: slot_client(self._redis, stream) for stream in _checked("streams", streams)
         }
         self._partitioned = [
-            Partitions(redis, name) for name in _checked("partitioned", partitioned)
+            Partitions(self._redis, name) for name in _checked("partitioned", partitioned)
         ]
         self._db = "db0"  # a cluster has no other
         if isinstance(redis, Redis):

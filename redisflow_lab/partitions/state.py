@@ -9,7 +9,7 @@ from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from redisflow_lab._internal.checks import check_client, check_name
-from redisflow_lab._internal.connection import slot_client
+from redisflow_lab._internal.connection import slot_client, with_bytes
 from redisflow_lab._internal.slot import shard_of
 from redisflow_lab.inspection.groups import StreamLook, look_at
 from redisflow_lab.inspection.missing import NoSuchStreamError
@@ -48,8 +48,8 @@ class Partitions:
     """
 
     def __init__(self, redis: Redis | RedisCluster, stream: str) -> None:
-        self._redis, self.stream = check_client(redis), check_name("stream", stream)
-        self._counter = slot_client(redis, count_key(stream))
+        self._redis, self.stream = with_bytes(check_client(redis)), check_name("stream", stream)
+        self._counter = slot_client(self._redis, count_key(stream))
         self._clients: dict[str, Redis] = {}
 
     def look(self) -> list[PartitionLook]:
