@@ -95,6 +95,12 @@ def handle_once(
         try:
             following(client, lambda: apply_once(client, mark, delivery))
         except (ClusterCrossSlotError, MovedError) as error:
+            if isinstance(error, MovedError) and client is redis:
+                raise ResponseError(
+                    f"the deduplication key is on another node of a Redis Cluster, "
+                    f"{error.host}:{error.port}. Give handle_once a client of the whole "
+                    "cluster, a redis.RedisCluster"
+                ) from None
             if client is redis:
                 raise
             raise ResponseError(

@@ -78,11 +78,9 @@ class Router:
                 check_codec(handler.codec)
                 self._decoders[key] = decoder_of(handler.codec)
                 handler = handler.handler
-            check_handler(handler)
-            self._handlers[key] = handler
+            self._handlers[key] = _checked(handler)
         if untyped is not None:
-            check_handler(untyped)
-            self._handlers[None] = untyped
+            self._handlers[None] = _checked(untyped)
 
     def __call__(self, delivery: Delivery[Any]) -> object:
         """Call the handler of its type. Raises UnknownTypeError if there is none."""
@@ -108,6 +106,16 @@ class Router:
         handled = ", ".join(known[:_MOST_NAMED]) + more or "only entries without a type"
         unknown = "the entry has no type" if name is None else f"unknown type {_shown(name)}"
         return f"{unknown}; this consumer handles {handled}"
+
+
+def _checked(handler: Handler) -> Handler:
+    if isinstance(handler, Router):
+        raise TypeError(
+            "the handler of a type is a Router, which would choose by the same type again. Put "
+            "its handlers into this router"
+        )
+    check_handler(handler)
+    return handler
 
 
 def _shown(name: bytes) -> str:

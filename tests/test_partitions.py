@@ -1,6 +1,7 @@
 """Partitions of a stream: where a key is, who reads it, and in which order."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections import defaultdict
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from consumers import all_at_once, run_until_it_ends, running
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab import Delivery, Message, TransientError
 from redisflow_lab.lab import Lab
@@ -41,7 +42,7 @@ def server() -> Iterator[Lab]:
 
 @pytest.fixture
 def name(server: Lab, request: pytest.FixtureRequest) -> str:
-    return request.node.name.replace("{", "").replace("}", "")
+    return re.sub(r"[^\w]", "", request.node.name)
 
 
 def orders(*contents: str) -> list[tuple[str, Message]]:
@@ -350,12 +351,33 @@ def test_another_number_of_partitions_is_refused_before_anything_is_written(
     assert sum(server.redis.xlen(each) for each in partition_streams(name, 6)) == 1
 
 
-def test_a_stored_number_that_is_none_is_refused(server: Lab, name: str) -> None:
-    server.redis.set(f"{name}:partitions", "many")
-    with pytest.raises(PartitionCountError, match="holds 'many', and not a number"):
+@pytest.mark.parametrize("stored", ["many", "06", "\u0666", "5000", None])
+def test_a_stored_number_that_is_none_is_refused(
+    server: Lab, name: str, stored: str | None
+) -> None:
+    key = f"{name}:partitions"
+    if stored is None:
+        server.redis.rpush(key, "6")
+    else:
+        server.redis.set(key, stored)
+    with pytest.raises(PartitionCountError, match=r"partitions holds .*, and not a number of"):
         PartitionedProducer(server.redis, name, partitions=6).publish(
             Message("web", "a:1"), partition_key="a"
         )
+
+
+@pytest.mark.parametrize("partitions", [0, 2.0, True, "3", 1_025])
+def test_a_number_of_partitions_that_cannot_be_meant_is_refused(partitions: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="partitions must be"):
+        partition_of("a", partitions)
+
+
+def test_a_key_that_cannot_name_an_owner_is_named(server: Lab, name: str) -> None:
+    (stream,) = partition_streams(name, 1)
+    server.redis.rpush(f"{stream}:owner:billing", "alice")
+    member = PartitionedConsumer(server.redis, name, "billing", partitions=1, member=0, of=1)
+    with pytest.raises(ResponseError, match=r":owner:billing names no owner: WRONGTYPE"):
+        run_until_it_ends(member, Handled())
 
 
 @pytest.mark.parametrize(

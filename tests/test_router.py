@@ -188,6 +188,7 @@ async def unfinished(_: Delivery) -> None: ...
         ({"a": "decline"}, "handler must be callable, not str: 'decline'"),
         ({"a": unfinished}, "handler is asynchronous: "),
         ({"a": lambda: None}, "handler is called with one argument, the delivery, but "),
+        ({"a": Router({"b": decline})}, "the handler of a type is a Router"),
         ({"a": Route(decline, decline)}, "codec must be a Codec, not <function decline"),
     ],
 )

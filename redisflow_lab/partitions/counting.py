@@ -1,7 +1,9 @@
 """The number of partitions, kept beside the streams: all programs must agree on it."""
 
+import re
+
 from redis import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
@@ -28,16 +30,25 @@ def stored_count(redis: Redis | RedisCluster, stream: str) -> int | None:
 
 def read_count(client: Redis, stream: str) -> int | None:
     """The same, with a client for the slot of the `count_key`."""
-    found = client.get(count_key(stream))
+    try:
+        found = client.get(count_key(stream))
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        raise _no_count(stream, "no text") from None
     if found is None:
         return None
     text = found if isinstance(found, str) else found.decode(errors="backslashreplace")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_PARTITIONS:
-        raise PartitionCountError(
-            f"the key {printable(count_key(stream))} holds {printable(text, 40)!r}, and not a "
-            "number of partitions. Another program has written it: rename that key"
-        )
+    if not re.fullmatch("[1-9][0-9]{0,3}", text) or int(text) > MOST_PARTITIONS:
+        raise _no_count(stream, repr(printable(text, 40)))
     return int(text)
+
+
+def _no_count(stream: str, found: str) -> PartitionCountError:
+    return PartitionCountError(
+        f"the key {printable(count_key(stream))} holds {found}, and not a number of "
+        "partitions. Another program has written it: rename that key"
+    )
 
 
 def agree_on_count(client: Redis, stream: str, partitions: int) -> None:

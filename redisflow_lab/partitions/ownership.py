@@ -12,6 +12,7 @@ from typing import cast
 from uuid import uuid4
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.printable import printable
 
@@ -113,7 +114,12 @@ class Ownership:
         """
         lasts_ms, asked_at = int(1_000 * LASTS_S), monotonic()
         self._redis.set(self._key, self._member.value, nx=True, px=lasts_ms)
-        owner = self._redis.get(self._key)
+        try:
+            owner = self._redis.get(self._key)
+        except ResponseError as error:
+            if str(error).startswith("WRONGTYPE"):
+                raise type(error)(f"{printable(self._key)} names no owner: {error}") from None
+            raise
         if owner != self._member.value:
             raise OwnedElsewhereError(self._elsewhere(cast(bytes | None, owner) or b""))
         self._redis.pexpire(self._key, lasts_ms)

@@ -28,8 +28,8 @@ def partition_of(partition_key: str | bytes, partitions: int) -> int:
             "partition_key is empty: all such messages would be in one partition. Give what "
             "the order is needed for, such as the number of the customer"
         )
-    if partitions < 1:
-        raise ValueError(f"partitions must be at least 1, not {partitions}")
+    if type(partitions) is not int or not 1 <= partitions <= MOST_PARTITIONS:
+        check_count(partitions)
     try:
         raw = partition_key.encode() if isinstance(partition_key, str) else partition_key
     except UnicodeEncodeError as error:
@@ -37,6 +37,12 @@ def partition_of(partition_key: str | bytes, partitions: int) -> int:
             f"partition_key has no UTF-8 form at character {error.start}: {partition_key!r:.80}"
         ) from None
     return crc32(raw) % partitions
+
+
+def check_count(partitions: int) -> None:
+    """Raise TypeError or ValueError unless this can be the number of partitions."""
+    if check_positive("partitions", partitions) > MOST_PARTITIONS:
+        raise ValueError(f"partitions must be at most {MOST_PARTITIONS:,}, not {partitions}")
 
 
 def partition_streams(stream: str, partitions: int) -> list[str]:
@@ -51,6 +57,5 @@ def partition_streams(stream: str, partitions: int) -> list[str]:
             f"stream must have no braces, but it is {stream!r}: each partition has a hash tag "
             "of its own, as in {orders:0}"
         )
-    if check_positive("partitions", partitions) > MOST_PARTITIONS:
-        raise ValueError(f"partitions must be at most {MOST_PARTITIONS:,}, not {partitions}")
+    check_count(partitions)
     return [f"{{{stream}:{number}}}" for number in range(partitions)]
