@@ -12,6 +12,7 @@ import redis
 from consumers import numbered, run_until_it_ends, running
 from handlers import collect_into, decline
 from redis import RedisCluster
+from redis.cluster import ClusterNode
 from redis.exceptions import MovedError
 from several import lab_of
 
@@ -535,6 +536,22 @@ def test_a_stream_without_a_hash_tag_can_be_used_where_one_key_is_enough(
     handled: list[str] = []
     with running(alice, handler=collect_into(handled)):
         shards.wait_until(lambda: handled == ["a"], "it is handled")
+
+
+def test_connections_are_prepared_as_those_of_the_cluster(shards: Lab, stream: str) -> None:
+    real, prepared = shards.nodes.real_ports, list[int]()
+    cluster = RedisCluster(
+        startup_nodes=[ClusterNode("127.0.0.1", node.port) for node in shards.nodes.values()],
+        address_remap=lambda address: (address[0], real.get(address[1], address[1])),
+        password=shards.nodes.password,
+        redis_connect_func=lambda connection: prepared.append(connection.port),
+    )
+    producer = RedisStreamProducer(cluster, stream)
+    alice = RedisStreamConsumer(cluster, stream, "billing", "alice", block_ms=50)
+    prepared.clear()
+    producer.publish(Message("web", "a"))
+    alice.ensure_group()
+    assert prepared == [shards.nodes[shards.slot_owner(stream)].port] * 2
 
 
 def test_a_client_of_one_node_is_told_to_give_the_cluster(shards: Lab, stream: str) -> None:

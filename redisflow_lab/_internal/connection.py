@@ -1,7 +1,8 @@
 """Configures the Redis client of the producer and the consumer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from redis import ConnectionPool, Redis, RedisCluster
@@ -60,6 +61,8 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     if isinstance(redis, RedisCluster):
         for name in _CLUSTER_OWNED:
             settings.pop(name, None)
+        if redis.user_on_connect_func is not None:
+            settings["redis_connect_func"] = partial(_connect, redis.user_on_connect_func)
         pool = SlotPool(SlotOwner(redis, stream), connection_class, **settings)
         client: Redis = SlotClient.from_pool(pool)
     else:
@@ -106,6 +109,12 @@ def on_slot(redis: Redis | RedisCluster, stream: str) -> Iterator[Redis]:
     finally:
         if client is not redis:
             client.close()
+
+
+def _connect(then: Callable[[Any], object], connection: Any) -> None:
+    """Prepare a connection, and then do what the user's `redis_connect_func` does."""
+    connection.on_connect()
+    then(connection)
 
 
 def _a_pool_of(redis: Redis | RedisCluster) -> ConnectionPool:
