@@ -232,6 +232,38 @@ def test_a_member_ends_when_another_process_has_taken_its_partition(
         run_until_it_ends(member, take_it)
 
 
+@pytest.mark.parametrize(
+    ("renew_s", "trusted_s"),
+    [(0.05, 3.0), (5.0, 0.1)],
+    ids=["noticed while it renews", "noticed before a message"],
+)
+def test_a_member_that_was_replaced_leaves_what_is_pending_to_its_successor(
+    server: Lab,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    renew_s: float,
+    trusted_s: float,
+) -> None:
+    """Both have one name: it must not hand over what the other one has in flight."""
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", trusted_s)
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", renew_s)
+    (stream,) = partition_streams(name, 1)
+    PartitionedProducer(server.redis, name, partitions=1).publish_many(orders("a:0", "a:1"))
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+    )
+
+    def take_it(_: Delivery) -> None:
+        server.redis.set(f"{stream}:owner:billing", "0 1 0123456789ab", px=60_000)
+        StopEvent().wait(0.3)  # longer than it is trusted, or until it has renewed
+
+    with pytest.raises(OwnedElsewhereError):
+        run_until_it_ends(member, take_it)
+    (row,) = server.redis.xpending_range(stream, "billing", "-", "+", 9)
+    assert (row["consumer"], row["times_delivered"]) == (b"owner", 1)
+    assert row["time_since_delivered"] < 30_000
+
+
 def test_an_owner_that_was_replaced_during_a_message_handles_no_other(
     server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

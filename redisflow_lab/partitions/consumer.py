@@ -180,17 +180,19 @@ class _Part:
         """Ask for the owner again before the next message."""
         self._ownership.doubt()
 
-    def confirm(self, ending: ThreadEvent) -> bool:
-        """Ask whether this process is the owner, until the server answers."""
+    def confirm(self, ending: ThreadEvent) -> None:
+        """Ask whether this process is the owner, until the server answers.
+
+        Raises OwnedElsewhereError if it is not.
+        """
+        if isinstance(self.error, OwnedElsewhereError):
+            raise self.error
 
         def keep() -> bool:
-            try:
-                self._ownership.keep()
-            except OwnedElsewhereError:
-                return False
+            self._ownership.keep()
             return True
 
-        return self._answer(keep, ending)
+        self._answer(keep, ending)
 
     def _consume(self, handler: Handler, stop: ThreadEvent) -> None:
         try:
@@ -223,7 +225,11 @@ class _Part:
 
 
 class _UntilLost(ThreadEvent):
-    """Tells a consumer to stop: `ending` is set, or another process owns its partition.
+    """Tells a consumer to stop when `ending` is set.
+
+    If another process owns its partition, it raises OwnedElsewhereError instead: the consumer
+    must not shut down gracefully, because the other process has the same name, and what is
+    pending under it is that one's to handle.
 
     A consumer asks before each message. After an outage or a pause of the process, in which
     another one may have become the owner, it gets its answer when the server has confirmed
@@ -236,13 +242,12 @@ class _UntilLost(ThreadEvent):
         self._ending, self._part = ending, part
 
     def is_set(self) -> bool:
-        is_known = self._part.is_trusted or super().is_set()
-        if not is_known and not self._part.confirm(self._ending):
-            self.set()
-        return self._ending.is_set() or super().is_set()
+        if not self._part.is_trusted:
+            self._part.confirm(self._ending)
+        return self._ending.is_set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the next try in an outage: a consumer waits for nothing else."""
         self._ending.wait(timeout)
         self._part.doubt()
-        return self._ending.is_set() or super().is_set()
+        return self._ending.is_set()

@@ -79,6 +79,7 @@ class Ownership:
         self._redis, self.stream, self._member = redis, stream, member
         self._key = owner_key(stream, group)
         self._asked_at = -inf
+        self._doubts = 0
 
     @property
     def is_trusted(self) -> bool:
@@ -87,6 +88,7 @@ class Ownership:
 
     def doubt(self) -> None:
         """Trust it again only when it is renewed."""
+        self._doubts += 1
         self._asked_at = -inf
 
     def acquire(self, stop: ThreadEvent) -> bool:
@@ -112,7 +114,7 @@ class Ownership:
 
         Raises OwnedElsewhereError if another process is the owner.
         """
-        lasts_ms, asked_at = int(1_000 * LASTS_S), monotonic()
+        lasts_ms, asked_at, doubts = int(1_000 * LASTS_S), monotonic(), self._doubts
         self._redis.set(self._key, self._member.value, nx=True, px=lasts_ms)
         try:
             owner = self._redis.get(self._key)
@@ -121,9 +123,11 @@ class Ownership:
                 raise type(error)(f"{printable(self._key)} names no owner: {error}") from None
             raise
         if owner != self._member.value:
+            self.doubt()
             raise OwnedElsewhereError(self._elsewhere(cast(bytes | None, owner) or b""))
         self._redis.pexpire(self._key, lasts_ms)
-        self._asked_at = asked_at
+        if doubts == self._doubts:  # else the answer may be that of the former primary
+            self._asked_at = asked_at
 
     def release(self) -> None:
         """Own it no longer."""
