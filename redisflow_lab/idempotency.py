@@ -49,8 +49,8 @@ def handle_once(
                 partitions, `lambda delivery: f"{delivery.stream}:done:billing"
     key:        returns the key of a delivery. The entry id (default) deduplicates
                 redeliveries, but not a message that was published twice. Entries of two
-                streams may have the same id: so if the scope does not begin with the stream,
-                the stream is part of the key. A colon in it is written as %3A
+                streams may have the same id: so the stream is part of the key, with its colons
+                written as %3A, unless the scope is "<stream>:done" or "<stream>:done:<group>"
     remember_s: when the deduplication key expires, in seconds (default: a week). A message
                 that is delivered later than that, for example a dead letter that is redriven,
                 has its effect again
@@ -121,7 +121,7 @@ def handle_once(
             _check_scope(redis, prefix)
         if key is not None:
             return f"{prefix}:{name_part(check_name('key', key(delivery)))}"
-        if not prefix.startswith(delivery.stream):
+        if delivery.stream and not _names(prefix, delivery.stream):
             prefix = f"{prefix}:{name_part(delivery.stream)}"
         return f"{prefix}:{delivery.entry_id}"
 
@@ -155,6 +155,12 @@ def handle_once(
             raise refused[0]
 
     return handle
+
+
+def _names(scope: str, stream: str) -> bool:
+    """Whether a scope is of this stream, and of no other whose name begins or ends like it."""
+    rest = scope.removeprefix(f"{stream}:done")
+    return rest != scope and rest[:1] in ("", ":") and ":done" not in rest
 
 
 def _check_scope(redis: Redis | RedisCluster, scope: str) -> None:

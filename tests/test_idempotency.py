@@ -220,11 +220,19 @@ def test_an_outage_of_the_server_of_the_effect_uses_up_no_delivery(
 def test_entries_of_two_streams_with_one_id_have_both_their_effects(
     lab: Lab, stream: str
 ) -> None:
-    handle = handle_once(counting(stream), lab.redis, lab.key("shop:done"))
-    for each in (f"{stream}:orders", f"{stream}:returns"):
-        for _ in range(2):
-            handle(delivery("1-0", stream=each))
-    assert lab.redis.get(stream) == b"2"
+    for number, (scope, *streams) in enumerate(
+        [
+            (lab.key("shop:done"), f"{stream}:orders", f"{stream}:returns"),
+            (f"{stream}:eu:done:billing", stream, f"{stream}:eu"),
+            (f"{stream}:done:done", stream, f"{stream}:done"),
+        ],
+        start=1,
+    ):
+        handle = handle_once(counting(stream), lab.redis, scope)
+        for each in streams:
+            for _ in range(2):
+                handle(delivery("1-0", stream=each))
+        assert lab.redis.get(stream) == b"%d" % (2 * number)
 
 
 def test_a_scope_may_follow_the_stream(lab: Lab, stream: str) -> None:
