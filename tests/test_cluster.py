@@ -564,6 +564,29 @@ def test_a_client_of_one_node_is_told_to_give_the_cluster(shards: Lab, stream: s
 
 
 @pytest.mark.slow
+def test_a_password_that_was_changed_is_raised() -> None:
+    with lab_of(cluster=3) as lab:
+        RedisStreamProducer(lab.redis, "{orders}").publish(Message("web", "a"))
+        alice = RedisStreamConsumer(lab.redis, "{orders}", "billing", "alice", block_ms=50)
+
+        handled: list[str] = []
+        clients = [node.connect() for node in lab.nodes.values()]
+
+        def consume_while_it_is_changed() -> None:
+            with running(alice, handler=collect_into(handled)):
+                lab.wait_until(lambda: handled, "it reads")
+                for client in clients:
+                    client.config_set("requirepass", "another")
+                for client in clients:
+                    with suppress(redis.RedisError):
+                        client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+                lab.wait_until(lambda: not alice.health.is_running, "it ends")
+
+        with pytest.raises(redis.AuthenticationError):
+            consume_while_it_is_changed()
+
+
+@pytest.mark.slow
 def test_a_slot_that_no_node_serves_is_waited_for(
     shards: Lab, cluster: RedisCluster, stream: str
 ) -> None:

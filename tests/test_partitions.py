@@ -1,12 +1,14 @@
 """Partitions of a stream: where a key is, who reads it, and in which order."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event as StopEvent
@@ -402,6 +404,36 @@ def test_a_stored_number_that_is_none_is_refused(
 def test_a_number_of_partitions_that_cannot_be_meant_is_refused(partitions: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="partitions must be"):
         partition_of("a", partitions)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_touch_what_its_parent_owns(server: Lab, name: str) -> None:
+    (stream,) = partition_streams(name, 1)
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+    )
+    key = f"{stream}:owner:billing"
+    with running(member, handler=Handled()):
+        server.wait_until(lambda: server.redis.exists(key), "it is the owner")
+        server.redis.config_resetstat()
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                run_until_it_ends(member, Handled())
+            os._exit(0)
+        os.waitpid(child, 0)
+        stats = server.redis.info("commandstats")
+        assert "cmdstat_del" not in stats
+        assert server.redis.exists(key)
+
+
+def test_a_handler_that_cannot_be_called_is_refused_before_anything_is_written(
+    server: Lab, name: str
+) -> None:
+    member = PartitionedConsumer(server.redis, name, "billing", partitions=1, member=0, of=1)
+    with pytest.raises(TypeError, match="handler must be callable"):
+        member.run("bill", stop=StopEvent())  # type: ignore[arg-type]
+    assert not server.redis.exists(f"{name}:partitions")
 
 
 def test_a_key_that_cannot_name_an_owner_is_named(server: Lab, name: str) -> None:

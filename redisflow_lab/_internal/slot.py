@@ -115,6 +115,8 @@ class SlotOwner:
             try:
                 self._nodes.initialize(last_failed_node_name=failed)
             except RedisClusterException as error:
+                if isinstance(error.__cause__, AuthenticationError):
+                    raise error.__cause__ from None
                 raise RedisConnectionError(printable(str(error))) from error
             self._is_stale = False
         owners = self._nodes.slots_cache.get(self.slot)

@@ -115,12 +115,16 @@ class PartitionedConsumer:
         Raises PartitionCountError, OwnedElsewhereError, and what `RedisStreamConsumer.run`
         raises.
         """
+        for part in self._parts:
+            part.consumer._processor.check(handler)  # before anything is sent or started
         self._agree_on_count(stop)
         ending = ThreadEvent()
-        running = [Thread(target=part.run, args=(handler, ending)) for part in self._parts]
-        for thread in running:
-            thread.start()
+        running: list[Thread] = []
         try:
+            for part in self._parts:
+                thread = Thread(target=part.run, args=(handler, ending))
+                thread.start()
+                running.append(thread)
             while not stop.wait(_LOOKS_S) and not any(part.error for part in self._parts):
                 pass
         finally:
@@ -163,7 +167,7 @@ class _Part:
                 while consuming.is_alive():
                     consuming.join(RENEW_S)
                     self._keep()
-        except (OwnedElsewhereError, RedisError) as error:
+        except BaseException as error:  # raised again by `PartitionedConsumer.run`
             self.error = error
         finally:
             if consuming.ident is not None:
