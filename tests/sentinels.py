@@ -44,6 +44,7 @@ class Sentinels:
             wait_until(
                 lambda port=port: self._answer(port, "master_link_status") == "up",
                 "the replica syncs",
+                timeout_s=20,
             )
         self.sentinel = self._start(
             "sentinel",
