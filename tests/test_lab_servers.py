@@ -132,10 +132,17 @@ def test_what_cannot_be_started_is_named(layout: dict[str, Any], said: str) -> N
         Lab(**layout)
 
 
-def test_a_lab_of_several_servers_does_not_use_a_named_url(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REDISFLOW_URL", "redis://example.invalid"),
+        ("REDISFLOW_SERVER", "docker:redis:8.10.2"),
+    ],
+)
+def test_a_lab_of_several_servers_starts_its_own_whatever_the_environment_names(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REDISFLOW_URL", "redis://example.invalid")
+    monkeypatch.setenv(variable, value)
     lab = Lab(replicas=1)
     try:
         lab.redis.set("a", 1)

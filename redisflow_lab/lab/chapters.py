@@ -2,7 +2,6 @@
 
 import ast
 import io
-import os
 from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +14,6 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from redisflow_lab.lab.laboratory import Lab, MissingCapabilityError
 from redisflow_lab.lab.server import ServerError
-from redisflow_lab.lab.server.choice import why_not_several
 from redisflow_lab.lab.server.layout import Layout
 from redisflow_lab.lab.server.network import can_cut
 
@@ -58,10 +56,8 @@ def reason_to_skip(path: Path) -> str | None:
 
     Also None if no server is available at all: then its first cell raises that error.
     """
-    if read_layout(path):
-        if "lab.partition(" in path.read_text() and not can_cut():
-            return "this system cannot cut servers off from each other; Linux can"
-        return why_not_several(os.environ.get("REDISFLOW_SERVER", ""))
+    if read_layout(path) and "lab.partition(" in path.read_text() and not can_cut():
+        return "this system cannot cut servers off from each other; Linux can"
     needs = read_needs(path)
     try:
         if needs:

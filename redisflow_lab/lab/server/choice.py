@@ -15,7 +15,8 @@ from redisflow_lab.lab.server.layout import ONE_SERVER, Layout
 from redisflow_lab.lab.server.own import OwnServer
 from redisflow_lab.lab.server.shared import SharedServer
 
-OWN = ("path", "bundled", "docker")
+_OWN_PROCESSES = ("path", "bundled")
+OWN = (*_OWN_PROCESSES, "docker")
 """Where the lab gets a server of its own, in the order in which it tries them."""
 
 _WAYS = (
@@ -46,8 +47,9 @@ def open_server(
     folder:   where a server process keeps its data if `data_dir` is None
     data_dir: where it keeps its data instead, and leaves it
     appendonly, port: see `OwnServer`
-    layout:   which servers, if it is several: `lab.nodes` then names them. REDISFLOW_URL is not
-              read for them, because they are the lab's own
+    layout:   which servers, if it is several: `lab.nodes` then names them. They are the lab's
+              own, and not in Docker: for them the environment counts only if it says "path" or
+              "bundled"
 
     Raises ServerError, which lists what was tried and how to get each kind of server.
     """
@@ -82,9 +84,12 @@ def open_server(
 
     origins: tuple[str, ...] = OWN if origin == "own" else (origin,)
     if layout.has_several:
-        if reason := why_not_several(str(asked)):
-            raise ServerError(reason)
-        origins = tuple(each for each in origins if each != "docker")
+        if origin == "docker" and wanted not in (None, "own"):
+            raise ServerError(
+                f"a lab of several servers does not use Docker, which {wanted!r} names: write "
+                "'bundled' or 'path' instead"
+            )
+        origins = tuple(each for each in origins if each != "docker") or _OWN_PROCESSES
 
     def open_from(origin: str, note: str) -> Server:
         if layout.has_several:
@@ -106,19 +111,6 @@ def open_server(
         return DockerServer(image or IMAGE, appendonly=appendonly, port=port)
 
     return _open_first(origins, open_from)
-
-
-def why_not_several(wanted: str) -> str | None:
-    """Why a lab of several servers cannot use this one; None if it can.
-
-    wanted: as for `open_server`, or what REDISFLOW_SERVER holds; it may be empty
-    """
-    if wanted.partition(":")[0] != "docker":
-        return None
-    return (
-        f"a lab of several servers does not use Docker, which {wanted!r} names: write "
-        "'bundled' or 'path' instead"
-    )
 
 
 def _open_several(

@@ -377,13 +377,14 @@ CHAPTER = Chapter(
     ),
     trouble=(
         "A failover takes two to three seconds, so some cells do. Cutting connections needs "
-        "Linux: elsewhere `lab.partition` says so. With REDISFLOW_URL the chapter starts "
-        "servers of its own; with REDISFLOW_SERVER=docker it cannot, and says so."
+        "Linux: elsewhere `lab.partition` says so. The chapter starts servers of its own, also "
+        "with REDISFLOW_URL and REDISFLOW_SERVER=docker."
     ),
     predictions={
         "40-cut": (
-            "That would be a reason to refuse. But a primary answers as soon as it has written "
-            "itself, and sends the order to its replicas after that."
+            "A primary that cannot reach its replica has a reason to refuse, or to wait. But "
+            "it answers as soon as it has written the order itself, and sends it to its "
+            "replicas after that: so all 50 are acknowledged."
         ),
         "40-killed": (
             "An id, and an XACK that answers 1, look like promises. Both were given "
