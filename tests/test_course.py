@@ -74,6 +74,14 @@ def test_title_needs_and_minutes_agree(chapter: Chapter) -> None:
 
 
 @each_chapter
+def test_chapters_are_named_by_their_titles(chapter: Chapter) -> None:
+    titles = {each.file: f"{each.number}, *{each.title}*" for each in CHAPTERS}
+    first = nbformat.read(NOTEBOOKS / chapter.file, as_version=4).cells[0].source
+    for text, file in re.findall(r"\[([^\]]+, \*[^\]]+)\]\(([^)]+\.ipynb)\)", first):
+        assert text.endswith(titles[file])
+
+
+@each_chapter
 def test_extra_minutes_are_those_of_the_extra_sections(chapter: Chapter) -> None:
     said = re.findall(EXTRA, source(chapter, "markdown"), re.MULTILINE)
     assert chapter.extra == sum(map(int, said))

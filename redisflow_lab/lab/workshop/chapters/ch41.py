@@ -335,7 +335,7 @@ CHAPTER = Chapter(
         "A cluster spreads the entries of one stream over its nodes.",
         "Keys with a common beginning, such as orders and orders:dead, are on one node.",
         "The members share the partitions of one that is gone, as consumers of a group do.",
-        "More partitions help against a hot key.",
+        "A hot key that is divided into three is on three partitions.",
         "Partitions can be added later.",
     ),
     skippable="What is called extra: a slot moves.",
@@ -355,8 +355,9 @@ CHAPTER = Chapter(
             "been idle."
         ),
         "41-others": (
-            "None would be right if the cluster were one system. But each shard works by "
-            "itself, and so does the thread of each partition: eight customers are elsewhere."
+            "The cluster is not one system that works or stands still: each shard works by "
+            "itself, and so does the thread of each partition. Two of six partitions are on "
+            "node-1, so eight of twelve customers are served, and four wait."
         ),
         "41-away": (
             "In a consumer group, and in Kafka, the remaining consumers take over. Here a "
@@ -364,13 +365,13 @@ CHAPTER = Chapter(
             "member 1 wait."
         ),
         "41-hot": (
-            "Sixty partitions sound like a sixtieth each. But a key is never divided: all 900 "
-            "orders of the library are in one of them."
+            "Three keys sound like three partitions. But each key is placed by its hash alone, "
+            "which knows nothing of the others: two of them have the same remainder."
         ),
         "41-count": (
             "One seventh sounds right, because one of seven partitions is new. But a customer "
             "stays only if the hash has the same remainder for 6 and for 7, which is so for "
-            "about one in seven: the others move."
+            "one in seven: the others move."
         ),
     },
     exercises=(Place, Missing),
