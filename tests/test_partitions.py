@@ -20,6 +20,7 @@ from consumers import all_at_once, run_until_it_ends, running
 from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab import Delivery, Message, TransientError
+from redisflow_lab._internal.connection import stream_client
 from redisflow_lab.lab import Lab
 from redisflow_lab.partitions import (
     OwnedElsewhereError,
@@ -29,6 +30,7 @@ from redisflow_lab.partitions import (
     partition_of,
     partition_streams,
 )
+from redisflow_lab.partitions.ownership import Member, Ownership
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "docs" / "partitions.json"
@@ -304,6 +306,115 @@ def test_an_owner_that_was_replaced_during_a_message_handles_no_other(
             with pytest.raises(OwnedElsewhereError):
                 run.result(timeout=10)
     assert handled == ["a:0"]
+
+
+def test_an_owner_that_was_replaced_for_a_while_begins_again(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a pause in which another process came, handled everything and left."""
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.LASTS_S", 0.3)
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", 0.2)
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 2.0)
+    producer = PartitionedProducer(server.redis, name, partitions=1)
+    producer.publish_many(orders(*(f"a:{number}" for number in range(10))))
+    first, second = (
+        PartitionedConsumer(
+            server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+        )
+        for _ in range(2)
+    )
+    hangs, goes_on = StopEvent(), StopEvent()
+    handled, by_second = Handled(), Handled()
+
+    def hang(delivery: Delivery) -> None:
+        if not hangs.is_set():
+            monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 0.05)
+            hangs.set()
+            goes_on.wait(10)
+        handled(delivery)
+
+    with running(first, handler=hang):
+        assert hangs.wait(10)
+        with running(second, handler=by_second):
+            server.wait_until(lambda: by_second.count == 10, "the second one is the owner")
+        goes_on.set()
+        server.wait_until(lambda: handled.count >= 1, "the first one goes on")
+        producer.publish_many(orders("a:10", "a:11"))
+        server.wait_until(lambda: handled.by_key["a"][-1] == 11, "it reads again")
+    assert handled.by_key["a"] == [0, 10, 11]
+
+
+def test_a_heartbeat_tells_a_handler_that_its_partition_has_another_owner(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that gives up then has done nothing, so nothing may be acknowledged."""
+    (stream,) = partition_streams(name, 1)
+    PartitionedProducer(server.redis, name, partitions=1).publish_many(orders("a:0"))
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+    )
+    heartbeats: list[bool] = []
+
+    def lose_it(delivery: Delivery) -> None:
+        heartbeats.append(delivery.heartbeat())
+        monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", 0.0)
+        server.redis.set(f"{stream}:owner:billing", "0 1 0123456789ab", px=60_000)
+        heartbeats.append(delivery.heartbeat())
+
+    with pytest.raises(OwnedElsewhereError):
+        run_until_it_ends(member, lose_it)
+    assert heartbeats == [True, False]
+    assert server.redis.xpending(stream, "billing")["pending"] == 1
+
+
+def test_a_member_that_is_stopped_hands_over_nothing_that_may_be_anothers(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after SIGSTOP, and SIGCONT with SIGTERM: its name is that of its successor."""
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", 0.1)
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 5.0)
+    (stream,) = partition_streams(name, 1)
+    PartitionedProducer(server.redis, name, partitions=1).publish_many(orders("a:0", "a:1"))
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=1, member=0, of=1, block_ms=50
+    )
+    stop = StopEvent()
+
+    def stop_it(_: Delivery) -> None:
+        server.redis.set(f"{stream}:owner:billing", "0 1 0123456789ab", px=60_000)
+        StopEvent().wait(0.3)
+        stop.set()
+        monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 0.05)
+
+    with suppress(OwnedElsewhereError):
+        member.run(stop_it, stop=stop)
+    (row,) = server.redis.xpending_range(stream, "billing", "-", "+", 9)
+    assert (row["consumer"], row["times_delivered"]) == (b"owner", 1)
+    assert row["time_since_delivered"] < 30_000
+    assert server.redis.get(f"{stream}:owner:billing") == b"0 1 0123456789ab"
+
+
+def test_an_ownership_that_expires_while_it_is_renewed_is_taken_again(
+    server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stream,) = partition_streams(name, 1)
+    client = stream_client(server.redis, stream)
+    ownership = Ownership(client, stream, "billing", Member.new(0, 1))
+    renew = client.pexpire
+
+    def expire_first(key: str, lasts_ms: int) -> Any:
+        monkeypatch.setattr(client, "pexpire", renew)
+        server.redis.delete(key)
+        return renew(key, lasts_ms)
+
+    ownership.keep()
+    assert ownership.is_trusted
+    monkeypatch.setattr(client, "pexpire", expire_first)
+    ownership.keep()
+    assert server.redis.exists(f"{stream}:owner:billing")
+    assert not ownership.is_trusted  # another process may have been the owner
+    ownership.begin()
+    assert ownership.is_trusted
 
 
 def test_an_owner_asks_again_before_it_goes_on_after_an_outage(

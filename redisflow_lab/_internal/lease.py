@@ -1,7 +1,7 @@
 """Renews the lease, so that no other consumer claims what this one is working on."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -28,6 +28,8 @@ class Lease:
         self._group, self._acks = group, acks
         self._prefetch, self._in_flight, self._outbox = prefetch, in_flight, outbox
         self._together: Sequence[Lease] = [self]
+        self.is_owner: Callable[[], bool] = lambda: True
+        """Whether this process may work on the stream at all; asked at each heartbeat."""
         self.broken: RedisError | None = None
         """The error of a heartbeat on the consumer's connection, until it is raised."""
 
@@ -65,7 +67,10 @@ class Lease:
         if isinstance(self.broken, FailedOverError):
             raise self.broken  # until it has reached `run`: this entry must be redelivered
         try:
-            self.renew()
+            if self.is_owner():
+                self.renew()
+            else:
+                self._in_flight.lost.add(entry.id)
         except RedisError as error:
             self.broken = error
             raise

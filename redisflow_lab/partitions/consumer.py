@@ -148,19 +148,23 @@ class PartitionedConsumer:
                 return
 
 
+class _LapsedError(Exception):
+    """Raised to end a consumer that must forget its batch and hand nothing over."""
+
+
 class _Part:
     """A partition that this process owns: one thread consumes, and one renews the ownership."""
 
     def __init__(self, consumer: RedisStreamConsumer, ownership: Ownership) -> None:
         self.consumer, self._ownership = consumer, ownership
+        consumer._lease.is_owner = self.is_owner
         self.stream = consumer.stream
         self.error: BaseException | None = None
 
     def run(self, handler: Handler, ending: ThreadEvent) -> None:
         """Own the partition and consume it until `ending` is set, or an error ends it."""
         self.error = None
-        stop = _UntilLost(ending, self)
-        consuming = Thread(target=self._consume, args=(handler, stop))
+        consuming = Thread(target=self._consume, args=(handler, ending))
         try:
             if self._acquire(ending):
                 consuming.start()
@@ -177,8 +181,15 @@ class _Part:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether this process is the owner for certain."""
+        """Whether this process is the owner for certain, and has been all the time."""
         return self._ownership.is_trusted
+
+    def is_owner(self) -> bool:
+        """The same, after asking the server once if it is not certain."""
+        try:
+            return self.is_trusted or self._ownership.keep()
+        except OwnedElsewhereError:
+            return False
 
     def doubt(self) -> None:
         """Ask for the owner again before the next message."""
@@ -187,20 +198,20 @@ class _Part:
     def confirm(self, ending: ThreadEvent) -> None:
         """Ask whether this process is the owner, until the server answers.
 
-        Raises OwnedElsewhereError if it is not.
+        Raises OwnedElsewhereError if it is not, and _LapsedError if another one may have been
+        meanwhile, or if `ending` is set before this is known.
         """
         if isinstance(self.error, OwnedElsewhereError):
             raise self.error
+        if not self._answer(self._ownership.keep, ending):
+            raise _LapsedError
 
-        def keep() -> bool:
-            self._ownership.keep()
-            return True
-
-        self._answer(keep, ending)
-
-    def _consume(self, handler: Handler, stop: ThreadEvent) -> None:
+    def _consume(self, handler: Handler, ending: ThreadEvent) -> None:
         try:
-            self.consumer.run(handler, stop=stop)
+            while not ending.is_set():
+                self._ownership.begin()
+                with suppress(_LapsedError):  # then it begins with a replay
+                    self.consumer.run(handler, stop=_UntilLost(ending, self))
         except BaseException as error:  # raised again by `PartitionedConsumer.run`
             self.error = error
 
@@ -231,14 +242,14 @@ class _Part:
 class _UntilLost(ThreadEvent):
     """Tells a consumer to stop when `ending` is set.
 
-    If another process owns its partition, it raises OwnedElsewhereError instead: the consumer
-    must not shut down gracefully, because the other process has the same name, and what is
-    pending under it is that one's to handle.
+    A consumer asks before each message. After an outage or a pause of the process, it gets its
+    answer when the server has confirmed that this process is the owner of the partition. It
+    asks after each outage, however short: a replica that was promoted in it may not have had
+    the owner's key. An outage alone does not stop it.
 
-    A consumer asks before each message. After an outage or a pause of the process, in which
-    another one may have become the owner, it gets its answer when the server has confirmed
-    that this one is the owner. It asks after each outage, however short: a replica that
-    was promoted in it may not have had the owner's key. An outage alone does not stop it.
+    If another process is the owner, or may have been meanwhile, an error is raised instead. The
+    consumer must not shut down gracefully then: the other process has the same name, and what
+    is pending under it is that one's to handle.
     """
 
     def __init__(self, ending: ThreadEvent, part: _Part) -> None:

@@ -7,6 +7,7 @@ reads a partition, and keeps two processes with the same number from reading it 
 from dataclasses import dataclass
 from math import inf
 from threading import Event as ThreadEvent
+from threading import Lock
 from time import monotonic
 from typing import cast
 from uuid import uuid4
@@ -15,6 +16,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.scripts import run_script
 
 LASTS_S = 5.0
 """How long a process is the owner without renewing this, in seconds."""
@@ -25,6 +27,11 @@ TRUSTED_S = 3.0
 `LASTS_S`: a replica that is promoted may have missed the last renewals."""
 _WAITS_S = 2 * LASTS_S
 _LOOKS_S = 0.2
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+    redis.call('DEL', KEYS[1])
+end
+"""
 
 
 class OwnedElsewhereError(RuntimeError):
@@ -73,18 +80,28 @@ class Ownership:
     """One partition, for a group, as one process owns it or wants to.
 
     redis:  a client of this object's own, from `stream_client`
+
+    Ownership *lapses* if the key expires before it is renewed, as in a process that was paused
+    for longer. Even if the process is the owner again at once, others may have been meanwhile,
+    and have handled what this one has in memory.
     """
 
     def __init__(self, redis: Redis, stream: str, group: str, member: Member) -> None:
         self._redis, self.stream, self._member = redis, stream, member
         self._key = owner_key(stream, group)
+        self._lock = Lock()  # else one thread trusts what another one finds to have lapsed
         self._asked_at = -inf
         self._doubts = 0
+        self._was_owner = self._has_lapsed = False
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it was renewed so recently that no other process can be the owner."""
-        return monotonic() < self._asked_at + TRUSTED_S
+        """Whether no other process can be the owner, nor have been since `begin`."""
+        return not self._has_lapsed and monotonic() < self._asked_at + TRUSTED_S
+
+    def begin(self) -> None:
+        """Note that this process has nothing of the partition in memory."""
+        self._has_lapsed = False
 
     def doubt(self) -> None:
         """Trust it again only when it is renewed."""
@@ -109,30 +126,46 @@ class Ownership:
                 return True
         return False
 
-    def keep(self) -> None:
+    def keep(self) -> bool:
         """Be the owner for `LASTS_S` from now, also if the key has expired.
 
-        Raises OwnedElsewhereError if another process is the owner.
+        Returns whether this process has been the owner all the time since `begin`. Raises
+        OwnedElsewhereError if another process is the owner.
         """
-        lasts_ms, asked_at, doubts = int(1_000 * LASTS_S), monotonic(), self._doubts
-        self._redis.set(self._key, self._member.value, nx=True, px=lasts_ms)
+        with self._lock:
+            asked_at, doubts = monotonic(), self._doubts
+            was_missing = self._set_or_renew()
+            self._has_lapsed |= was_missing and self._was_owner
+            self._was_owner = True
+            if doubts == self._doubts:  # else the answer may be that of the former primary
+                self._asked_at = asked_at
+            return not self._has_lapsed
+
+    def release(self) -> None:
+        """Own it no longer."""
+        self._was_owner = False
+        run_script(self._redis, _RELEASE, [self._key], self._member.value)
+
+    def _set_or_renew(self) -> bool:
+        """Set the key, or renew it if it is this process' own. True if it was missing."""
+        me, lasts_ms = self._member.value, int(1_000 * LASTS_S)
         try:
-            owner = self._redis.get(self._key)
+            owner = self._redis.set(self._key, me, nx=True, get=True, px=lasts_ms)
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
                 raise type(error)(f"{printable(self._key)} names no owner: {error}") from None
             raise
-        if owner != self._member.value:
-            self.doubt()
-            raise OwnedElsewhereError(self._elsewhere(cast(bytes | None, owner) or b""))
-        self._redis.pexpire(self._key, lasts_ms)
-        if doubts == self._doubts:  # else the answer may be that of the former primary
-            self._asked_at = asked_at
-
-    def release(self) -> None:
-        """Own it no longer."""
-        if self._redis.get(self._key) == self._member.value:
-            self._redis.delete(self._key)
+        if owner is None:
+            return True
+        if owner == me:
+            self._redis.pexpire(self._key, lasts_ms)
+            owner = self._redis.get(self._key)  # it may have expired just before
+            if owner is None:
+                return self._set_or_renew()
+        if owner == me:
+            return False
+        self.doubt()
+        raise OwnedElsewhereError(self._elsewhere(cast(bytes, owner)))
 
     def _elsewhere(self, other: bytes) -> str:
         try:
