@@ -133,7 +133,7 @@ class RedisStreamConsumer:
         self._group = Group(self._redis, self.stream, self.group, self.name)
         self._in_flight = InFlight(lease_s(min_idle_ms, max_handler_ms))
         self._pulse = Pulse(self._emitter, self._in_flight)
-        self._failovers = failovers_of(self._redis)
+        self._failovers = failovers_of(self._redis, redis)
         self._failovers_replayed = 0
         self._acks = Acks(self._group, self._emitter, self._failovers)
         self._prefetch = Prefetch(self._redis, self._group, self._acks, self._in_flight)
@@ -294,7 +294,8 @@ class RedisStreamConsumer:
 
         After a failover, messages that were completed at the former primary are handled again
         if they are pending at the new one: their effects may be lost too, if they are in the
-        same Redis. Behind a DNS name that moves to the replica, a failover is not noticed.
+        same Redis. What keeps its address is not noticed: a failover behind a DNS name that
+        moves to the replica, and a server that restarts with older data.
         """
         self._processor.check(handler)
         backoff = Backoff(log, self._emitter.who, self._pulse.outage)

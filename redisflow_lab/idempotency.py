@@ -43,7 +43,8 @@ def handle_once(
 
     effect:     called with a pipeline and the delivery; queues the commands of the effect
     redis:      a client of the server, or the cluster, that holds the effect. It may be
-                another one than that of the stream
+                another one than that of the stream. If it is the same, give the client that
+                the consumer has: behind Sentinel, it follows a failover together with it
     scope:      prefix of the deduplication key, which is `<scope>:<key>`; usually
                 "<stream>:done:<group>". Or a function that returns it for a delivery: with
                 partitions, `lambda delivery: f"{delivery.stream}:done:billing"

@@ -18,7 +18,9 @@ from redisflow_lab.lab import Lab
 def acks_into(events: list[Event], client: Redis, stream: str = "orders") -> Acks:
     own = stream_client(client, stream)
     group = Group(own, stream, "billing", "alice")
-    return Acks(group, Emitter(stream, "billing", "alice", events.append), failovers_of(own))
+    return Acks(
+        group, Emitter(stream, "billing", "alice", events.append), failovers_of(own, own)
+    )
 
 
 def entry(number: int) -> Entry:

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from consumers import running
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from several import lab_of, put_in_order, role
 
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
+from redisflow_lab.idempotency import handle_once
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.server import ServerError
 
@@ -139,6 +141,42 @@ def test_an_effect_that_a_failover_loses_happens_again(sentinel_lab: Lab) -> Non
         sentinel_lab.wait_until(lambda: len(deliveries) > 1, "it is delivered again")
     assert deliveries == [1, 2]
     assert sentinel_lab.nodes[new].connect().get("effect") == b"again"
+
+
+@pytest.mark.slow
+def test_an_effect_follows_the_consumer_to_the_new_primary(sentinel_lab: Lab) -> None:
+    """Its connection to the former one is open, and that one accepts writes."""
+    former, new = the_other(sentinel_lab)
+    deliveries: list[int] = []
+
+    def write(pipeline: Pipeline, _: Delivery) -> None:
+        pipeline.set("followed", 1)
+
+    once = handle_once(write, sentinel_lab.redis, "followed:done:billing")
+
+    def handle(delivery: Delivery) -> None:
+        if not deliveries:
+            sentinel_lab.wait_until(
+                lambda: [*sentinel_lab.replication()["behind"]] == [0], "the delivery is copied"
+            )
+            sentinel_lab.partition(former)
+        once(delivery)
+        deliveries.append(delivery.deliveries)
+        if len(deliveries) > 1:
+            return
+        sentinel_lab.wait_until(lambda: primary_of(sentinel_lab) == new, "it is replaced")
+        node = sentinel_lab.nodes[former].connect()
+        for client in node.client_list():
+            if client["cmd"] != "exec":  # the consumer's, as a firewall may close them
+                node.client_kill_filter(_id=client["id"], skipme=True)
+
+    alice = RedisStreamConsumer(sentinel_lab.redis, "streams", "billing", "alice", block_ms=50)
+    RedisStreamProducer(sentinel_lab.redis, "streams").publish(
+        Message("web", "a"), wait_replicas=1
+    )
+    with running(alice, handler=handle):
+        sentinel_lab.wait_until(lambda: len(deliveries) > 1, "it is delivered again")
+        assert sentinel_lab.nodes[new].connect().get("followed") == b"1"
 
 
 def test_a_replica_that_is_cut_off_falls_behind(sentinel_lab: Lab) -> None:

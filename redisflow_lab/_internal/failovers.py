@@ -1,9 +1,10 @@
 """Notices that the server of a client was replaced by its replica."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.sentinel import SentinelConnectionPool
 
@@ -25,14 +26,16 @@ class Failovers:
     primaries: asks a node of a cluster, by its connection, for the addresses of all primaries.
                If the former one is still among them, the slot has moved away from it and taken
                its data along, so that is no failover
+    follow:    called after each failover
     """
 
     def __init__(
         self,
         connect: Callable[[Any], object] | None = None,
         primaries: Callable[[Any], set[Address]] = lambda _: set(),
+        follow: Callable[[], object] = lambda: None,
     ) -> None:
-        self._connect, self._primaries = connect, primaries
+        self._connect, self._primaries, self._follow = connect, primaries, follow
         self._last: Address | None = None
         self.count = 0
 
@@ -47,23 +50,30 @@ class Failovers:
         if former is None or former == address or former in self._primaries(connection):
             return
         self.count += 1
+        self._follow()
         raise FailedOverError("{}:{} has replaced {}:{}".format(*address, *former))
 
 
-def failovers_of(redis: Redis) -> Failovers:
+def failovers_of(redis: Redis, given: Redis | RedisCluster) -> Failovers:
     """What counts the failovers of a client from now on; one for each client.
 
     redis: a client from `connection.stream_client`. If it uses neither Sentinel nor a cluster,
            its server keeps its address, so no failover is noticed
+    given: the client that it was made from. Behind Sentinel, its idle connections are closed
+           at a failover: a handler that uses it would go on writing its effects to the former
+           primary. A node of a cluster soon refuses that by itself
     """
     pool = redis.connection_pool
-    given = pool.connection_kwargs.get("redis_connect_func")
-    if isinstance(given, Failovers):
-        return given
+    prepare = pool.connection_kwargs.get("redis_connect_func")
+    if isinstance(prepare, Failovers):
+        return prepare
     if isinstance(pool, SlotPool):
-        failovers = Failovers(given, pool.owner.primaries)
+        failovers = Failovers(prepare, pool.owner.primaries)
     elif isinstance(pool, SentinelConnectionPool) and pool.is_master:
-        failovers = Failovers(given)
+        its_pool = cast(Redis, given).connection_pool
+        failovers = Failovers(
+            prepare, follow=partial(its_pool.disconnect, inuse_connections=False)
+        )
     else:
         return Failovers()
     pool.connection_kwargs["redis_connect_func"] = failovers
