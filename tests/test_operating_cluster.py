@@ -29,7 +29,12 @@ from redisflow_lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.inspection.state import Reader
 from redisflow_lab.lab import Lab
 from redisflow_lab.metrics import ClientMetrics, StreamCollector
-from redisflow_lab.partitions import PartitionedConsumer, PartitionedProducer
+from redisflow_lab.partitions import (
+    PartitionedConsumer,
+    PartitionedProducer,
+    Partitions,
+    partition_streams,
+)
 from redisflow_lab.retention import trim
 
 pytestmark = pytest.mark.by_server
@@ -537,5 +542,49 @@ def test_a_node_that_is_down_hides_only_what_it_has(
         assert {stream for metric, stream, _ in found if metric == "redis_stream_length"} == {
             *streams
         }
+    finally:
+        put_in_order(cluster)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["kill", "pause"])
+def test_the_first_node_of_a_cluster_hides_only_what_it_has(
+    cluster: Lab, redis: RedisCluster, redisflow: Redisflow, way: str
+) -> None:
+    """Also if it has the number of the partitions, once that was read."""
+    cluster.repair()  # node-1 has the first slots
+    names = [f"shop-{number}-{way}" for number in range(20)]
+    nodes = [cluster.slot_owner(f"{name}:partitions") for name in names]
+    counted, other = names[nodes.index("node-1")], names[nodes.index("node-2")]
+    for name in (counted, other):
+        PartitionedProducer(redis, name, partitions=12).publish_many(
+            (content, Message("web", content)) for content in numbered(60)
+        )
+    impatient = RedisCluster.from_url(cluster.url, socket_timeout=0.5)
+    looks = [Partitions(impatient, name) for name in (counted, other)]
+    for each in looks:
+        assert not any(partition.problem for partition in each.look())
+    down = {
+        name: [
+            each for each in partition_streams(name, 12) if cluster.slot_owner(each) == "node-1"
+        ]
+        for name in (counted, other)
+    }
+    table = cluster.servers()
+    cluster.repair()
+    cluster.nodes[next(iter(table[table["primary"] == "node-1"]["node"]))].kill()
+    getattr(cluster.nodes["node-1"], way)()
+    try:
+        for each in looks:
+            problems = {found.stream: found.problem for found in each.look() if found.problem}
+            assert sorted(problems) == sorted(down[each.stream])
+            assert len({*map(id, problems.values())}) == 1  # it was asked once
+        if way == "pause":  # each command waits for five seconds then
+            return
+        done = redisflow("partitions", other, "--json", url=cluster.nodes["node-2"].url)
+        assert [row["stream"] for row in done.json if row["problem"]] == down[other]
+        assert "cannot be asked: a node of" in done.sentence
+        done = redisflow("partitions", counted, url=cluster.nodes["node-2"].url)
+        assert "a node of the cluster of" in done.sentence
     finally:
         put_in_order(cluster)

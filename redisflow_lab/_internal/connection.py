@@ -24,7 +24,13 @@ _POOL_OWNED = ("himport_registry", "maint_notifications_", "orig_")
 _CLUSTER_OWNED = ("host", "port", "redis_connect_func")
 
 
-def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0) -> Redis:
+def stream_client(
+    redis: Redis | RedisCluster,
+    stream: str,
+    *,
+    block_ms: int = 0,
+    reply_s: float = REPLY_MARGIN_S,
+) -> Redis:
     """A new client for one stream, with the address and credentials of `redis`.
 
     It has its own connections. If `redis` asks Sentinel for its server, so does the new client.
@@ -37,7 +43,7 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     - never retries a command. By default redis-py tries ten times, even for writes: an XADD
       whose reply was lost is written twice, and an XREADGROUP whose reply was lost leaves
       entries pending that no consumer has received.
-    - waits longer for a reply (`block_ms` + 5 s) than the server blocks. The default of
+    - waits longer for a reply (`block_ms` + `reply_s`) than the server blocks. The default of
       5 s turns a longer BLOCK into an error, or into silent retries.
     - returns bytes, in the reply shapes of RESP2. A protobuf is not text.
     - raises `tls.TlsError` when TLS cannot work and another try would not help.
@@ -51,7 +57,7 @@ def stream_client(redis: Redis | RedisCluster, stream: str, *, block_ms: int = 0
     settings.update(
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
-        socket_timeout=block_ms / 1_000 + REPLY_MARGIN_S,
+        socket_timeout=block_ms / 1_000 + reply_s,
         decode_responses=False,
         parser_class=ReplyParser,
         protocol=2,
@@ -85,9 +91,13 @@ def settings_of(pool: ConnectionPool) -> dict[str, Any]:
 def slot_client(redis: Redis | RedisCluster, stream: str) -> Redis:
     """A client for the keys in a stream's slot: `redis` itself if it is not of a cluster.
 
-    Of a cluster it is a new one, with a connection of its own: keep it.
+    Of a cluster it is a new one, with a connection of its own: keep it. It waits for a reply
+    as long as `redis` does.
     """
-    return stream_client(redis, stream) if isinstance(redis, RedisCluster) else redis
+    if not isinstance(redis, RedisCluster):
+        return redis
+    reply_s = _a_pool_of(redis).connection_kwargs.get("socket_timeout")
+    return stream_client(redis, stream, reply_s=reply_s or REPLY_MARGIN_S)
 
 
 def with_bytes(redis: Redis | RedisCluster) -> Redis | RedisCluster:

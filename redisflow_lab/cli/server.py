@@ -40,6 +40,8 @@ HERE = "redis://localhost:6379/0"
 """The server of a command that is not told another one."""
 
 _TIMEOUT_S = 5.0
+_OTHER_NODES = 3
+"""How many nodes to ask for the server's commands, as redis-py does first, if some are down."""
 _OF_THE_SERVER = (
     redis.ConnectionError,
     redis.TimeoutError,
@@ -111,9 +113,10 @@ def with_its_cluster(client: Redis | RedisCluster) -> Redis | RedisCluster:
     cluster = RedisCluster(
         ssl=issubclass(client.connection_pool.connection_class, SSLConnection),
         require_full_coverage=False,  # what is left of a broken cluster can be looked at
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), _OTHER_NODES),
         **settings,
     )
+    cluster.set_retry(Retry(NoBackoff(), 0))
     client.close()
     return cluster
 

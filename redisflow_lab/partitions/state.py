@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redis import Redis, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from redisflow_lab._internal.checks import check_client, check_name
 from redisflow_lab._internal.connection import slot_client, with_bytes
@@ -16,6 +18,8 @@ from redisflow_lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.partitions.counting import count_key, read_count
 from redisflow_lab.partitions.ownership import Member, owner_key
 from redisflow_lab.partitions.placing import partition_streams
+
+_NO_ANSWER = (RedisConnectionError, RedisTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +54,51 @@ class Partitions:
     def __init__(self, redis: Redis | RedisCluster, stream: str) -> None:
         self._redis, self.stream = with_bytes(check_client(redis)), check_name("stream", stream)
         self._counter = slot_client(self._redis, count_key(stream))
+        self._count: int | None = None
         self._clients: dict[str, Redis] = {}
 
     def look(self) -> list[PartitionLook]:
         """The partitions as of now, in order; none if no program has used them yet.
 
         A partition whose node is down is among them, with its `problem`. A look costs three
-        round trips a partition.
+        round trips a partition. It waits once for each node that does not answer.
 
-        Raises PartitionCountError, and redis.RedisError if their number cannot be read.
+        Raises PartitionCountError, and redis.RedisError if their number cannot be read. It is
+        the last one that was read while its node is down.
         """
-        count = read_count(self._counter, self.stream)
+        down: dict[str, RedisError] = {}
+        count = self._stored_count(down)
         if count is None:
             return []
         streams = partition_streams(self.stream, count)
-        looks = [self._looked_at(number, stream) for number, stream in enumerate(streams)]
+        looks = [self._looked_at(number, each, down) for number, each in enumerate(streams)]
         groups = {group.name for each in looks if each.look for group in each.look.groups}
         return [self._with_members(each, sorted(groups)) for each in looks]
 
-    def _looked_at(self, number: int, stream: str) -> PartitionLook:
-        client, found, look = self._client_of(stream), PartitionLook(number, stream), None
+    def _stored_count(self, down: dict[str, RedisError]) -> int | None:
         try:
+            self._count = read_count(self._counter, self.stream)
+        except _NO_ANSWER as error:
+            if self._count is None:
+                raise
+            down[shard_of(self._counter) or ""] = error
+        return self._count
+
+    def _looked_at(
+        self, number: int, stream: str, down: dict[str, RedisError]
+    ) -> PartitionLook:
+        """The partition, or its problem. Nodes that do not answer are added to `down`."""
+        client, found = self._client_of(stream), PartitionLook(number, stream)
+        try:
+            found = replace(found, shard=shard_of(client))
+            if problem := down.get(found.shard or ""):
+                return replace(found, problem=problem)
             with suppress(NoSuchStreamError):  # no message and no consumer has come yet
-                look = look_at(client, stream)
-            return replace(found, look=look, shard=shard_of(client))
+                found = replace(found, look=look_at(client, stream))
+            return replace(found, shard=shard_of(client))  # the slot may have moved
         except RedisError as error:
+            if isinstance(error, _NO_ANSWER):
+                down[found.shard or ""] = error
             return replace(found, problem=error)
 
     def _with_members(self, found: PartitionLook, groups: list[str]) -> PartitionLook:
