@@ -12,7 +12,7 @@ from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError, RedisError
 
 from redisflow_lab._internal.backoff import Backoff, retried
-from redisflow_lab._internal.checks import check_name, check_positive, name_part
+from redisflow_lab._internal.checks import check_name, check_positive, check_seconds, name_part
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.hooks import guarded
@@ -83,12 +83,19 @@ class NotReplicatedError(RedisError):
     replicas: how many have confirmed
     """
 
-    def __init__(self, entry_id: str, replicas: int, wanted: int, wait_ms: int) -> None:
+    def __init__(
+        self, entry_id: str, replicas: int, wanted: int, wait_ms: int, *, has_key: bool
+    ) -> None:
         self.entry_id, self.replicas = entry_id, replicas
+        again = (
+            "Publish it again with the same key, which writes nothing twice and waits again"
+            if has_key
+            else "It has no key, so publishing it again writes a second entry: give each "
+            "message that must be on a replica a key"
+        )
         super().__init__(
             f"{entry_id} was written, but within {wait_ms:,} ms {replicas} of {wanted} "
-            "replicas have confirmed it: a failover may lose it. Publish it again with the "
-            "same key, which writes nothing twice and waits again"
+            f"replicas have confirmed it: a failover may lose it. {again}"
         )
 
 
@@ -140,6 +147,7 @@ class RedisStreamProducer:
         self._encode = encoder_of(codec)
         trim = () if maxlen is None else ("MAXLEN", "~", check_positive("maxlen", maxlen))
         self._trim = trim
+        self._may_wait = False
 
     def publish(
         self,
@@ -179,10 +187,11 @@ class RedisStreamProducer:
         """
         own = _own_fields(type)
         values = [*own, self._encode(message), *_flat(fields, own)]
-        wait = _wait_command(wait_replicas, wait_ms) if wait_replicas else None
+        check_seconds("retry_for_s", retry_for_s)
+        wait = None if wait_replicas == 0 else _wait_command(wait_replicas, wait_ms)
         if key is None:
             xadd = ("XADD", self.stream, *self._trim, "*")
-            replies = self._attempt(lambda: self._write((*xadd, *values), wait))
+            replies = self._attempt(lambda: self._write_now((*xadd, *values), wait))
         else:
             key = check_name("key", key)
             producer = message.producer if isinstance(message, Message) else ""
@@ -191,7 +200,9 @@ class RedisStreamProducer:
             )
         entry_id: str = replies[0].decode()
         if wait and replies[1] < wait_replicas:
-            raise NotReplicatedError(entry_id, replies[1], wait_replicas, wait_ms)
+            raise NotReplicatedError(
+                entry_id, replies[1], wait_replicas, wait_ms, has_key=key is not None
+            )
         log.debug("wrote %s to %s", entry_id, self.stream)
         if self._trimmer is not None:
             self._trimmer.trim_if_due()
@@ -281,9 +292,27 @@ class RedisStreamProducer:
             lambda: self._attempt(write), retry_for_s, Backoff(log, who), self._redis
         )
 
+    def _write_now(self, xadd: Command, wait: Command | None) -> list[Any]:
+        if wait:
+            self._check_may_wait()
+        return self._write(xadd, wait)
+
     def _write(self, command: Command, wait: Command | None) -> list[Any]:
         """The id of the entry, and how many replicas have it if we `wait` for them."""
         return round_trip(self._redis, [command] if wait is None else [command, wait])
+
+    def _check_may_wait(self) -> None:
+        """Raise NoPermissionError before anything is written, rather than after each write."""
+        if self._may_wait:
+            return
+        try:
+            self._redis.execute_command("WAIT", 0, 1)  # for no replica: answers at once
+        except NoPermissionError as error:
+            raise NoPermissionError(
+                f"wait_replicas needs the command WAIT, and this user may not run it: {error}. "
+                "Allow it. Nothing was written"
+            ) from None
+        self._may_wait = True
 
     def _add_once(
         self, producer: str, key: str, values: list[str | bytes], wait: Command | None
@@ -293,6 +322,8 @@ class RedisStreamProducer:
                 f"an entry of {len(values) // 2:,} fields cannot be written with a key: a "
                 f"script takes {MOST_ARGUMENTS:,} arguments. Put them into the message"
             )
+        if wait:
+            self._check_may_wait()
         mark = ":".join([self.stream, "published", name_part(producer), name_part(key)])
         check_one_slot(self._given, self.stream, mark)
         try:
@@ -333,6 +364,10 @@ def _flat(
     fields: Mapping[str | bytes, str | bytes], own: tuple[str | bytes, ...]
 ) -> list[str | bytes]:
     """Names and values in turn. Raises ValueError for a name that the producer writes."""
+    if not isinstance(fields, Mapping):
+        raise TypeError(
+            f"fields must be a mapping, not {type(fields).__name__}: {fields!r:.80}"
+        )
     if FIELD in fields or FIELD.decode() in fields:
         raise ValueError(
             f"the field {FIELD.decode()!r} carries the message; name yours otherwise"

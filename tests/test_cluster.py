@@ -11,6 +11,7 @@ import pytest
 import redis
 from consumers import numbered, run_until_it_ends, running
 from handlers import collect_into, decline
+from readme import listed
 from redis import RedisCluster
 from redis.cluster import ClusterNode
 from redis.exceptions import MovedError
@@ -428,6 +429,10 @@ def test_a_publish_says_when_too_few_replicas_have_it_and_can_be_repeated(
             producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=50)
         with pytest.raises(NotReplicatedError):  # the repetition writes nothing, and waits too
             producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=50)
+        with pytest.raises(NotReplicatedError, match="It has no key, so publishing it again"):
+            RedisStreamProducer(cluster, f"{stream}:unkeyed").publish(
+                Message("web", "a"), wait_replicas=1, wait_ms=50
+            )
     finally:
         replica.resume()
     written = producer.publish(Message("web", "a"), key="a", wait_replicas=1, wait_ms=4_000)
@@ -652,3 +657,36 @@ def test_effects_of_partitions_are_in_their_slots_and_happen_once(
         shards.migrate_slot(streams[0], to=another_primary(shards, streams[0]))
         producer.publish_many([(str(number), Message("web", "a")) for number in range(60)])
         shards.wait_until(lambda: billed() == 120, "all are billed after a slot has moved")
+
+
+def test_the_permissions_that_the_readme_lists_are_enough_while_a_slot_moves(
+    shards: Lab, stream: str
+) -> None:
+    name = stream.strip("{}")
+    permissions = [
+        *listed("To consume"), *listed("To publish"), *listed("To publish with a key"),
+        *listed("To use partitions"), *listed("In a Redis Cluster"), "+xgroup|create",
+    ]  # fmt: skip
+    keys = [f"~{{{name}:*}}*", f"~{name}:partitions"]
+    for node in shards.nodes.running():
+        node.connect().execute_command(
+            "ACL", "SETUSER", "service", "reset", "on", ">pw", *keys, *permissions
+        )
+    client = RedisCluster(
+        host="127.0.0.1", port=shards.nodes.running()[0].port, username="service", password="pw"
+    )
+    web = PartitionedProducer(client, name, partitions=3)
+    alice = PartitionedConsumer(
+        client, name, "billing", partitions=3, member=0, of=1, block_ms=50
+    )
+    handled: list[str] = []
+    moving = partition_streams(name, 3)[0]
+    with running(alice, handler=collect_into(handled)):
+        web.publish_many((content, Message("web", content)) for content in numbered(30))
+        shards.wait_until(lambda: len(handled) == 30, "all are handled")
+        with shards.migrating_slot(moving, to=another_primary(shards, moving)):
+            web.publish_many((content, Message("web", content)) for content in numbered(30))
+            shards.wait_until(lambda: len(handled) == 60, "all are handled")
+        for content in numbered(10):
+            web.publish(Message("web", content), partition_key=content, key=content)
+        shards.wait_until(lambda: len(handled) == 70, "all are handled")

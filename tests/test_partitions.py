@@ -590,6 +590,26 @@ def test_threads_may_share_a_producer_from_its_first_message_on(server: Lab, nam
         assert len({*placed}) == 8
 
 
+def test_many_messages_have_the_type_that_is_given(server: Lab, name: str) -> None:
+    producer = PartitionedProducer(server.redis, name, partitions=2)
+    placed = producer.publish_many(orders("a:0", "b:0"), type="order.placed")
+    for stream, entry_id in placed:
+        ((_, fields),) = server.redis.xrange(stream, entry_id, entry_id)
+        assert fields[b"type"] == b"order.placed"
+
+
+def test_a_member_that_waits_for_the_number_of_partitions_says_so(own_lab: Lab) -> None:
+    member = PartitionedConsumer(own_lab.redis, "orders", partitions=2, member=0, of=1)
+    own_lab.server.kill()
+    with running(member, handler=Handled()) as stop:
+        own_lab.wait_until(
+            lambda: all(health.outage for health in member.health.values()), "it waits"
+        )
+        assert all(health.is_running for health in member.health.values())
+        stop.set()
+    assert not any(health.is_running or health.outage for health in member.health.values())
+
+
 @pytest.mark.parametrize("item", [Message("web", "a:0"), ("a",), None])
 def test_a_message_without_its_key_is_refused_before_anything_is_written(
     server: Lab, name: str, item: Any

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from threading import Event as StopEvent
 
 import pytest
@@ -12,6 +11,7 @@ from consumers import numbered, rows, running
 from handlers import collect_into, collect_until, decline
 from idle import deliver_to
 from network import address_of
+from readme import listed
 from redis import Redis
 
 from redisflow_lab import (
@@ -236,15 +236,6 @@ def publish_numbered(redis: Redis, count: int, *, first: int = 0) -> None:
     RedisStreamProducer(redis, "orders").publish_many(messages)
 
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-
-
-def listed(purpose: str) -> list[str]:
-    """The permissions that the README lists for a purpose, such as "To publish"."""
-    (line,) = re.findall(rf"^- {re.escape(purpose)}: (.*)$", README, re.MULTILINE)
-    return re.findall(r"\+[a-z|]+", line)
-
-
 def test_the_permissions_that_the_readme_lists_are_enough(
     own_lab: Lab, prepared: Redis
 ) -> None:
@@ -309,6 +300,16 @@ def test_the_permissions_for_partitions_that_the_readme_lists_are_enough(
         own_lab.wait_until(lambda: len(handled) == 11, "all are handled")
     assert sum(trim(client, each, acknowledged=True).removed for each in streams) == 11
     assert not any(own_lab.redis.keys("*:owner:*"))
+
+
+@pytest.mark.parametrize("key", [None, "1001"])
+def test_a_user_who_may_not_wait_for_replicas_is_told_before_anything_is_written(
+    own_lab: Lab, without: Callable[[str], Redis], key: str | None
+) -> None:
+    producer = RedisStreamProducer(without("wait"), "orders")
+    with pytest.raises(redis.exceptions.NoPermissionError, match=r"wait_replicas needs .*WAIT"):
+        producer.publish(Message("web", "a"), key=key, wait_replicas=1)
+    assert own_lab.redis.xlen("orders") == 0
 
 
 def error_of(call: Callable[[], None]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -115,6 +116,25 @@ def test_bad_arguments_are_refused_by_name(
         TypeError, match=r"redis must be a redis\.Redis or redis\.RedisCluster client, not str"
     ):
         RedisStreamProducer("redis://localhost")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"retry_for_s": "5"}, TypeError, "retry_for_s must be a number, not str: '5'"),
+        ({"retry_for_s": -1}, ValueError, "retry_for_s must be at least 0, not -1"),
+        ({"retry_for_s": float("nan")}, ValueError, "retry_for_s must be at least 0, not nan"),
+        ({"fields": None}, TypeError, "fields must be a mapping, not NoneType"),
+        ({"fields": "trace"}, TypeError, "fields must be a mapping, not str: 'trace'"),
+        ({"wait_replicas": None}, TypeError, "wait_replicas must be an int, not NoneType"),
+    ],
+)
+def test_an_option_of_publish_that_cannot_be_meant_is_refused_by_name(
+    lab: Lab, stream: str, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        RedisStreamProducer(lab.redis, stream).publish(Message("web", "a"), **options)
+    assert lab.redis.xlen(stream) == 0
 
 
 def test_a_write_whose_answer_is_lost_is_not_tried_again(lab: Lab, stream: str) -> None:

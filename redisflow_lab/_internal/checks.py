@@ -75,6 +75,15 @@ def check_positive(what: str, value: int) -> int:
     return value
 
 
+def check_seconds(what: str, value: float) -> float:
+    """Return `value` if it is a number of seconds, 0 or more."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{what} must be a number, not {type(value).__name__}: {value!r}")
+    if not value >= 0:  # also what is not a number
+        raise ValueError(f"{what} must be at least 0, not {value}")
+    return value
+
+
 def lease_s(min_idle_ms: int, max_handler_ms: int | None) -> float:
     """How long after a delivery its handler may start without a lease renewal, in seconds."""
     if max_handler_ms is None:

@@ -1,7 +1,8 @@
 """PartitionedConsumer: reads this process' share of the partitions of a stream."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from threading import Event as ThreadEvent
 from threading import Thread
 from typing import Any
@@ -117,7 +118,16 @@ class PartitionedConsumer:
         """
         for part in self._parts:
             part.consumer._processor.check(handler)  # before anything is sent or started
-        self._agree_on_count(stop)
+        with ExitStack() as stack:
+            for part in self._parts:
+                stack.enter_context(part.consumer._pulse.running())
+            self._agree_on_count(stop)
+            self._run_parts(handler, stop)
+        for part in self._parts:
+            if part.error is not None:
+                raise part.error
+
+    def _run_parts(self, handler: Handler, stop: ThreadEvent) -> None:
         ending = ThreadEvent()
         running: list[Thread] = []
         try:
@@ -131,13 +141,14 @@ class PartitionedConsumer:
             ending.set()
             for thread in running:
                 thread.join()
-        for part in self._parts:
-            if part.error is not None:
-                raise part.error
 
     def _agree_on_count(self, stop: ThreadEvent) -> None:
+        def note(reason: str) -> None:
+            for part in self._parts:
+                part.consumer._pulse.outage(reason)
+
         names = map(printable, (self.group, self.stream))
-        backoff = Backoff(log, "{} on the partitions of {}".format(*names))
+        backoff = Backoff(log, "{} on the partitions of {}".format(*names), note)
         while not stop.is_set():
             try:
                 agree_on_count(self._count, self.stream, self.partitions)
@@ -216,11 +227,17 @@ class _Part:
             self.error = error
 
     def _acquire(self, ending: ThreadEvent) -> bool:
-        return self._answer(lambda: self._ownership.acquire(ending), ending)
+        acquire = partial(self._ownership.acquire, ending)
+        return self._answer(acquire, ending, self.consumer._pulse.outage)
 
-    def _answer(self, ask: Callable[[], bool], ending: ThreadEvent) -> bool:
+    def _answer(
+        self,
+        ask: Callable[[], bool],
+        ending: ThreadEvent,
+        on_outage: Callable[[str], None] | None = None,
+    ) -> bool:
         """What the server answers, as soon as it does. False if `ending` is set before."""
-        backoff = Backoff(log, f"the owner of {printable(self.stream)}")
+        backoff = Backoff(log, f"the owner of {printable(self.stream)}", on_outage)
         while not ending.is_set():
             try:
                 answer = ask()

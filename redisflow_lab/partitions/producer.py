@@ -77,10 +77,15 @@ class PartitionedProducer:
         return Placed(producer.stream, entry_id)
 
     def publish_many(
-        self, messages: Iterable[tuple[str | bytes, Any]], *, batch_size: int = 500
+        self,
+        messages: Iterable[tuple[str | bytes, Any]],
+        *,
+        type: str | None = None,  # noqa: A002  # the name of the field
+        batch_size: int = 500,
     ) -> list[Placed]:
         """Write pairs of key and message, pipelined. Returns where, in the order of `messages`.
 
+        type:       the type of all these messages, as for `RedisStreamProducer.publish`
         batch_size: messages to send to a partition in one packet. Up to twice as many for
                     each partition are in memory
 
@@ -91,11 +96,11 @@ class PartitionedProducer:
         source = iter(messages)
         placed: list[Placed] = []
         while chunk := [*islice(source, batch_size * self.partitions)]:
-            placed += self._publish_chunk(chunk, batch_size)
+            placed += self._publish_chunk(chunk, type_name=type, batch_size=batch_size)
         return placed
 
     def _publish_chunk(
-        self, chunk: list[tuple[str | bytes, Any]], batch_size: int
+        self, chunk: list[tuple[str | bytes, Any]], *, type_name: str | None, batch_size: int
     ) -> list[Placed]:
         places: defaultdict[RedisStreamProducer, list[int]] = defaultdict(list)
         for at, pair in enumerate(chunk):
@@ -110,7 +115,9 @@ class PartitionedProducer:
         self._agree(0)
         placed: dict[int, Placed] = {}
         for producer, ats in places.items():
-            ids = producer.publish_many((chunk[at][1] for at in ats), batch_size=batch_size)
+            ids = producer.publish_many(
+                (chunk[at][1] for at in ats), type=type_name, batch_size=batch_size
+            )
             for at, entry_id in zip(ats, ids, strict=True):
                 placed[at] = Placed(producer.stream, entry_id)
         return [placed[at] for at in range(len(chunk))]

@@ -7,12 +7,12 @@ from typing import Any
 
 from redis import Redis, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import MovedError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from redisflow_lab._internal.checks import check_client, check_name
 from redisflow_lab._internal.connection import slot_client, with_bytes
-from redisflow_lab._internal.slot import shard_of
+from redisflow_lab._internal.slot import on_another_node, shard_of
 from redisflow_lab.inspection.groups import StreamLook, look_at
 from redisflow_lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.partitions.counting import count_key, read_count
@@ -82,6 +82,8 @@ class Partitions:
             if self._count is None:
                 raise
             down[shard_of(self._counter) or ""] = error
+        except MovedError as error:  # a client of the cluster would have followed it
+            raise on_another_node(error) from None
         return self._count
 
     def _looked_at(
