@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from redisflow_lab._internal.printable import printable
+from redisflow_lab.interfaces import Delivery
 from redisflow_lab.lab.workshop.scene import Scene
 
 
@@ -58,6 +59,10 @@ class Exercise(ABC):
 
     def restore(self, scene: Scene) -> None:  # noqa: B027  # few exercises need it
         """Undo what an earlier answer has changed on the servers besides the scene's keys."""
+
+    def bill(self, scene: Scene, delivery: Delivery) -> None:
+        """What `task.bill` does."""
+        scene.bill(delivery)
 
     @abstractmethod
     def set(self, scene: Scene) -> None:

@@ -57,8 +57,8 @@ class Undone(Replicated):
         "be both.",
         "Read alice's pending orders with `0`, as after a crash. Look for the content of each "
         "in task.invoices before you bill it.",
-        "For each: if its content is not in task.redis.lrange(task.invoices, 0, -1), push it "
-        "with rpush. Acknowledge it in both cases.",
+        "For each: if content.encode() is not in task.redis.lrange(task.invoices, 0, -1), push "
+        "it with rpush: Redis answers bytes. Acknowledge it in both cases.",
     )
     solution = """\
 from redisflow_lab import Message
@@ -134,7 +134,8 @@ for entry_id, fields in entries:
                 )
         meaning = (
             "Some of what is pending was billed before the failover, and some was not. Which "
-            "store knows? Run the cell with exercise(...) again."
+            "store knows? Its answers are bytes: compare content.encode(). Run the cell with "
+            "exercise(...) again."
         )
         expect_invoices(scene, [content_of(number) for number in range(1, 6)], meaning)
         command = f"XPENDING {scene.orders} {scene.group} - + 10"
@@ -144,16 +145,19 @@ for entry_id, fields in entries:
 
 class Again(Replicated):
     id = "40-again"
-    goal = "each of the eight orders in web's own table is in the stream exactly once."
+    goal = (
+        "each of the eight orders in web's own table is in the stream exactly once, and "
+        "publishing the table again, with its numbers as keys, would add none."
+    )
     given = (
         "task.redis, task.orders, task.key('sent') (a hash, and web's own table: the number of "
-        "each order that it has published, and its content. It used the number as key=... Then "
-        "a failover came)"
+        "each order that it has published, and its content. It published each with its number "
+        "as the key. Then a failover came)"
     )
     minutes = 3
     hints = (
-        "Need you know which ones are missing? What does publish do with a key that it has "
-        "seen?",
+        "Do you have to know which ones are missing? What does publish do with a key that it "
+        "has seen?",
         "A failover that loses an order also loses the note of its key: they were written "
         "together. So publish each order of the table again, with its number as the key.",
         "task.redis.hgetall(task.key('sent')) gives numbers and contents as bytes: decode() "
@@ -189,6 +193,12 @@ for number, content in sent.items():
             "published again under another name",
             f'{_BEGIN}    web.publish(Message("mobile", content), key=number)',
             "with another producer than web",
+        ),
+        Wrong(
+            "only the missing ones, without their keys",
+            f"{_BEGIN}    if int(number) > task.redis.xlen(task.orders):\n"
+            '        web.publish(Message("web", content))',
+            "has no note of its key",
         ),
         Wrong(
             "only the last two",
@@ -245,6 +255,14 @@ for number, content in sent.items():
                 "with the stream."
             )
             expect(1, contents[content], f"order {content!r}", command, meaning)
+            key = f"{scene.orders}:published:web:{number}"
+            if not scene.redis.exists(key):
+                raise NotYetError(
+                    f"{content} is in the stream, and Redis has no note of its key "
+                    f"(EXISTS {key}).\n"
+                    "Published again with its number as the key, it would come twice. Run the "
+                    "cell with exercise(...) again."
+                )
 
     @staticmethod
     def _marks(scene: Scene) -> int:
@@ -259,7 +277,10 @@ class Refuse(Replicated):
         "whichever of the two servers is the primary refuses writes when no replica has "
         "confirmed anything for two seconds, and takes them otherwise."
     )
-    given = "task.redis, task.nodes (node-1 and node-2, as in lab.nodes), task.orders"
+    given = (
+        "task.redis, task.orders, task.nodes['node-1'] and task.nodes['node-2'], as in "
+        "lab.nodes: each has connect()"
+    )
     minutes = 3
     hints = (
         "Two settings: how many replicas, and how many seconds since each has confirmed last. "
@@ -280,13 +301,13 @@ for name in ("node-1", "node-2"):
             "the primary alone",
             'task.redis.config_set("min-replicas-to-write", 1)\n'
             'task.redis.config_set("min-replicas-max-lag", 2)',
-            "the present replica has min-replicas-to-write 0",
+            "The present replica has min-replicas-to-write 0",
         ),
         Wrong(
             "both servers were to have confirmed",
             f'{_BOTH}    server.config_set("min-replicas-to-write", 2)\n'
             '    server.config_set("min-replicas-max-lag", 2)',
-            "it has one replica at most",
+            "refuses every write",
         ),
         Wrong(
             "the default of ten seconds is left",
@@ -324,14 +345,13 @@ for name in ("node-1", "node-2"):
             command = f"CONFIG GET min-replicas-* on {name}"
             if to_write > 1:
                 raise NotYetError(
-                    f"{where} asks for {to_write} replicas, and it has one replica at most, so "
-                    f"that it takes no write ({command}).\n"
+                    f"{where} asks for {to_write} replicas, and has one at most: as the "
+                    f"primary it refuses every write ({command}).\n"
                     "The primary does not count itself. How many replicas has it?"
                 )
             if to_write == 0:
                 raise NotYetError(
-                    f"Expected {TO_WRITE} 1 on both servers: {where} has {TO_WRITE} 0 "
-                    f"({command}).\n"
+                    f"{where} has {TO_WRITE} 0, expected 1 on both servers ({command}).\n"
                     "A setting is not replicated, and after the next failover the other server "
                     "is the primary."
                 )
@@ -352,7 +372,7 @@ for name in ("node-1", "node-2"):
         """What a node is now, in words."""
         with scene.nodes[name].connect() as client:
             info: Any = client.info("replication")
-        return "the present replica" if info["role"] == "slave" else "the primary"
+        return "The present replica" if info["role"] == "slave" else "The primary"
 
 
 CHAPTER = Chapter(

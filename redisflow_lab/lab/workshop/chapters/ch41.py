@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from redisflow_lab.interfaces import Delivery
 from redisflow_lab.lab.workshop.chapter import Chapter
 from redisflow_lab.lab.workshop.exercise import (
     Exercise,
@@ -13,6 +14,8 @@ from redisflow_lab.lab.workshop.exercise import (
 from redisflow_lab.lab.workshop.scene import Scene
 from redisflow_lab.message import Message
 from redisflow_lab.partitions import partition_of, partition_streams
+from redisflow_lab.partitions.counting import count_key
+from redisflow_lab.partitions.ownership import Member, owner_key
 
 PARTITIONS = 4
 AGAIN = "Run the cell with exercise(...) again."
@@ -60,7 +63,7 @@ for _, fields in task.redis.xrange(task.orders):
     producer.publish(message, partition_key=customer)"""
     _START = """\
 from redisflow_lab import Message
-from redisflow_lab.partitions import PartitionedProducer
+from redisflow_lab.partitions import PartitionedProducer, partition_of
 producer = PartitionedProducer(task.redis, task.orders, partitions=4)
 messages = [Message.from_fields(each) for _, each in task.redis.xrange(task.orders)]
 """
@@ -96,6 +99,19 @@ messages = [Message.from_fields(each) for _, each in task.redis.xrange(task.orde
             "    producer.publish(each, partition_key=each.content.split()[0])",
             "found 0 (",
         ),
+        Wrong(
+            "six partitions, as in the chapter",
+            _START.replace("=4", "=6") + "for each in messages:\n"
+            "    producer.publish(each, partition_key=each.content.split()[0])",
+            "has 6 partitions",
+        ),
+        Wrong(
+            "streams without braces",
+            f"{_START}for each in messages:\n"
+            "    number = partition_of(each.content.split()[0], 4)\n"
+            '    task.redis.xadd(f"{task.orders}:{number}", each.to_fields())',
+            "are named",
+        ),
     )
     why = (
         "The key says what has to stay in order. One that is too fine, such as the number of "
@@ -114,10 +130,19 @@ messages = [Message.from_fields(each) for _, each in task.redis.xrange(task.orde
         write(scene, scene.orders, contents)
 
     def is_attempted(self, scene: Scene) -> bool:
-        return any(scene.redis.exists(stream) for stream in partitions_of(scene))
+        return [name for name, _ in scene.types()] != [scene.orders]
 
     def check(self, scene: Scene) -> None:
         streams = partitions_of(scene)
+        if stored := scene.redis.get(count_key(scene.orders)):
+            self._expect_count(scene, stored.decode())  # type: ignore[union-attr]
+        if not any(scene.redis.exists(stream) for stream in streams):
+            raise NotYetError(
+                f"The streams of the partitions are named {streams[0]} to {streams[-1]}, and "
+                f"there is none (EXISTS {streams[0]}).\n"
+                "The braces belong to the name: they are the hash tag. PartitionedProducer "
+                "knows the names."
+            )
         found = {stream: self._contents(scene, stream) for stream in streams}
         for name in self._CUSTOMERS:
             holders = [
@@ -140,6 +165,16 @@ messages = [Message.from_fields(each) for _, each in task.redis.xrange(task.orde
                     f"The number is the CRC-32 of the key, modulo {PARTITIONS}. {AGAIN}"
                 )
             self._expect_orders(name, found[right], right)
+
+    @staticmethod
+    def _expect_count(scene: Scene, stored: str) -> None:
+        if stored != str(PARTITIONS):
+            key = count_key(scene.orders)
+            raise NotYetError(
+                f"{scene.orders} has {stored} partitions (GET {key}), and the goal says "
+                f"{PARTITIONS}.\n"
+                f"With another number, most customers are in another partition. {AGAIN}"
+            )
 
     def _expect_orders(self, name: str, contents: list[str], stream: str) -> None:
         command = f"XRANGE {stream} - +"
@@ -166,7 +201,7 @@ class Missing(Exercise):
     given = (
         "task.redis, task.orders (a stream in four partitions, with the group billing; member "
         "0 of 2 is running, and member 1 was never started), task.bill, task.invoices "
-        "(the key of a list, with the content of each order that was billed)"
+        "(the key of a list, with the content of each order that was billed; it is empty)"
     )
     minutes = 4
     has_orders = False
@@ -220,6 +255,11 @@ for number in (1, 3):
             "3 orders of partition 3 are not read",
         ),
         Wrong(
+            "one process for all of them, beside the one that runs",
+            f"{_RUN}most = 6\nrun(0, 1)",
+            "was read by member 0 of 1",
+        ),
+        Wrong(
             "one process for all of them",
             f"{_RUN}most = 6\nfor number in (0, 2):\n"
             '    task.redis.delete("{%s:%d}:owner:billing" % (task.orders, number))\n'
@@ -254,16 +294,17 @@ for number in (1, 3):
             start = "$" if number % 2 == 0 else "0"
             scene.redis.xgroup_create(stream, scene.group, id=start)
             if number % 2 == 0:
-                scene.redis.set(self._owner_key(scene, stream), "0 2 running")
+                scene.redis.set(owner_key(stream, scene.group), "0 2 running")
+
+    def bill(self, scene: Scene, delivery: Delivery) -> None:
+        reader: Any = scene.redis.get(owner_key(delivery.stream, scene.group)) or b""
+        scene.redis.hset(scene.key("readers"), delivery.stream, reader)
+        scene.bill(delivery)
 
     def _in(self, number: int) -> list[str]:
         """The contents in a partition: the orders 1 to 3 are in 1, and 4 to 6 in 3."""
         first = {1: 1, 3: 1 + self._WAITING}.get(number, 7)
         return [f"order {each}" for each in range(first, first + self._WAITING)]
-
-    @staticmethod
-    def _owner_key(scene: Scene, stream: str) -> str:
-        return f"{stream}:owner:{scene.group}"
 
     def is_attempted(self, scene: Scene) -> bool:
         streams = partitions_of(scene)
@@ -271,14 +312,14 @@ for number in (1, 3):
             [self._unread(scene, stream) for stream in streams] != [0, 3, 0, 3]
             or bool(scene.billed())
             or not all(
-                scene.redis.exists(self._owner_key(scene, stream)) for stream in streams[::2]
+                scene.redis.exists(owner_key(stream, scene.group)) for stream in streams[::2]
             )
         )
 
     def check(self, scene: Scene) -> None:
         streams = partitions_of(scene)
         for stream in streams[::2]:
-            key = self._owner_key(scene, stream)
+            key = owner_key(stream, scene.group)
             if scene.redis.get(key) != b"0 2 running":
                 raise NotYetError(
                     f"{stream} is no longer read by member 0 of 2 (GET {key}).\n"
@@ -298,12 +339,27 @@ for number in (1, 3):
         expect_invoices(
             scene, contents, f"Each order is billed once, with task.bill as handler. {AGAIN}"
         )
+        for number in (1, 3):
+            self._expect_member(scene, streams[number])
+
+    @staticmethod
+    def _expect_member(scene: Scene, stream: str) -> None:
+        readers = scene.key("readers")
+        value: Any = scene.redis.hget(readers, stream)
+        reader = str(Member.parsed(value)) if value else "no member"
+        if reader != "member 1 of 2":
+            raise NotYetError(
+                f"{stream} was read by {reader}, and the goal says by the member that is "
+                f"missing (HGETALL {readers}, which task.bill has written).\n"
+                f"Each process has a number of its own, and the same `of`. {AGAIN}"
+            )
 
     def _expect_done(self, scene: Scene, number: int, stream: str) -> None:
         if unread := self._unread(scene, stream):
             raise NotYetError(
                 f"{unread} orders of partition {number} are not read (XINFO GROUPS {stream}).\n"
-                "Member m of n reads the partitions m, m+n, and so on. How many processes "
+                "Did a consumer of task.orders, in four partitions, run for long enough? "
+                "Member m of n reads the partitions m, m+n, and so on: how many processes "
                 "share them here?"
             )
         summary: Any = scene.redis.xpending(stream, scene.group)
@@ -327,7 +383,7 @@ CHAPTER = Chapter(
     file="41_redis_cluster.ipynb",
     title="Spread a stream over a Redis Cluster",
     goal="Divide a stream into partitions, and say what still works when a part is missing.",
-    reading=17,
+    reading=18,
     predicting=4,
     extra=2,
     builds_on=("02", "12"),

@@ -10,6 +10,7 @@ from redisflow_lab.lab.workshop.exercise import (
     Exercise,
     NotYetError,
     Wrong,
+    counted,
     expect,
     expect_invoices,
 )
@@ -23,13 +24,14 @@ PLACED, GIFT = "order.placed", "order.gift"
 class Deploy(Exercise):
     id = "42-deploy"
     goal = (
-        "both gifts are billed by a consumer of billing that knows their type, and they are no "
-        "dead letters any more. The order that failed stays a dead letter."
+        "a consumer of billing bills both gifts, which are no dead letters any more, and the "
+        "order that waits. The order that failed stays a dead letter."
     )
     given = (
-        "task.redis, task.orders (billing has read all of it with a router that knew only "
+        "task.redis, task.orders (billing has read it with a router that knew only "
         f"{PLACED}: two orders of the type {GIFT} are dead letters, and so is one that "
-        "failed), task.bill (bills either type)"
+        f"failed. 5-0, of the type {PLACED}, was not read yet), task.bill (a handler: it takes "
+        "a delivery, and bills either type)"
     )
     minutes = 4
     hints = (
@@ -74,6 +76,12 @@ class Deploy(Exercise):
             "dead-lettered again",
         ),
         Wrong(
+            "read by a router that knows the new type only",
+            f"{_LETTERS}letters.redrive(*gifts)\n"
+            f'router = Router({{"{GIFT}": task.bill}})\n{_READ}',
+            "5-0 was dead-lettered",
+        ),
+        Wrong(
             "billed by hand",
             f"{_LETTERS}"
             "for letter in letters:\n"
@@ -96,7 +104,7 @@ class Deploy(Exercise):
     )
 
     _GIFTS = ("2-0", "4-0")
-    _FAILED = "3-0"
+    _FAILED, _WAITS = "3-0", "5-0"
 
     def set(self, scene: Scene) -> None:
         contents = ("1 x Dune", "1 x Emma", "two x Ulysses", "1 x Beloved")
@@ -114,12 +122,14 @@ class Deploy(Exercise):
         )
         alice.ensure_group()
         alice.read_new(Router({PLACED: bill}))
+        fields = {"type": PLACED, **Message("web", "1 x Persuasion").to_fields()}
+        scene.redis.xadd(scene.orders, fields, id=self._WAITS)
 
     def is_attempted(self, scene: Scene) -> bool:
         letters = [letter.entry_id for letter in self._letters(scene)]
-        found = letters, scene.ids(), scene.billed()
-        before = ["2-0", "3-0", "4-0"], [f"{n}-0" for n in range(1, 5)], ["1 x Dune"]
-        return found != before
+        found = letters, scene.ids(), scene.unread(), scene.billed()
+        ids = [f"{number}-0" for number in range(1, 6)]
+        return found != (["2-0", "3-0", "4-0"], ids, [self._WAITS], ["1 x Dune"])
 
     def check(self, scene: Scene) -> None:
         letters = DeadLetters(scene.redis, scene.orders)
@@ -131,32 +141,40 @@ class Deploy(Exercise):
                 "A new router does not repair it: it fails again, or is billed as it is. Run "
                 "the cell with exercise(...) again, and choose by the reason."
             )
-        if unread := scene.unread():
-            raise NotYetError(
-                f"{len(unread)} redriven orders are in the stream again, and no consumer of "
-                f"billing has read them (XINFO GROUPS {scene.orders}).\n"
-                "A redriven order is a new entry: who handles it?"
-            )
         unknown = {
             entry_id
             for entry_id, letter in by_entry.items()
             if letter.reason is Reason.UNKNOWN_TYPE
         }
-        if unknown - {*self._GIFTS}:
-            raise NotYetError(
-                f"Orders of the type {GIFT} were dead-lettered again ({command}).\n"
-                "The consumer that read them did not know their type either. Which handlers "
-                "does its router have?"
-            )
-        if left := sorted(unknown):
+        if left := unknown.intersection(self._GIFTS):
             raise NotYetError(
                 f"Expected no dead letter of the type {GIFT}, and {len(left)} are still dead "
                 f"letters ({command}).\n"
                 "Their data is still in them. Which method of DeadLetters writes "
                 "them to the stream again?"
             )
+        if unread := scene.unread():
+            raise NotYetError(
+                f"{counted(len(unread), 'order is', 'orders are')} in the stream, and no "
+                f"consumer of billing has read them (XINFO GROUPS {scene.orders}).\n"
+                "A redriven order is a new entry: who handles it?"
+            )
+        if self._WAITS in unknown:
+            raise NotYetError(
+                f"The order 5-0 was dead-lettered: its type, {PLACED}, was not known "
+                f"({command}).\n"
+                "A new version knows the new type, and still the old ones. Run the cell with "
+                "exercise(...) again."
+            )
+        if unknown:
+            raise NotYetError(
+                f"Orders of the type {GIFT} were dead-lettered again ({command}).\n"
+                "The consumer that read them did not know their type either. Which handlers "
+                "does its router have?"
+            )
         meaning = f"Does the handler of {GIFT} bill? task.bill does."
-        expect_invoices(scene, ("1 x Dune", "1 x Emma", "1 x Beloved"), meaning)
+        billed = ("1 x Dune", "1 x Emma", "1 x Beloved", "1 x Persuasion")
+        expect_invoices(scene, billed, meaning)
         command = f"XPENDING {scene.orders} {scene.group}"
         meaning = "Acknowledge what was billed, or let read_new do both."
         expect(0, len(scene.pending()), "pending orders", command, meaning)
@@ -169,13 +187,13 @@ class Deploy(Exercise):
 class Backlog(Exercise):
     id = "42-backlog"
     goal = (
-        "the return is billed, and no more than ten orders are billed before it. At least one "
-        "order is billed, too, and nothing is pending."
+        "orders and returns are billed, at most five orders before the first return, and at "
+        "most five returns before the first order. Nothing is pending."
     )
     given = (
-        'task.redis, task.orders (200 orders), task.key("returns") (one return; the group '
-        "billing exists on both and has read neither), task.bill (a "
-        "handler, which bills both)"
+        'task.redis, task.orders (200 orders), task.key("returns") (20 returns; the group '
+        "billing exists on both and has read neither), task.bill (a handler, which takes a "
+        "delivery and bills both)"
     )
     minutes = 3
     hints = (
@@ -212,18 +230,18 @@ alice.read_new(task.bill)"""
             f"{_ONE}"
             "consumer(task.orders, 500).read_new(task.bill)\n"
             'consumer(task.key("returns"), 10).read_new(task.bill)',
-            "200 orders before it",
+            "waited for 200 orders",
         ),
         Wrong(
             "one read of 50, handled as it came",
             _RAW.replace("COUNT", "50")
             + '        task.redis.xack(stream, "billing", entry_id)',
-            "50 orders before it",
+            "waited for 50 orders",
         ),
         Wrong(
             "orders alone",
             f"{_ONE}consumer(task.orders, 5).read_new(task.bill)",
-            "The return is not billed",
+            "No return is billed",
         ),
         Wrong(
             "returns alone",
@@ -231,9 +249,24 @@ alice.read_new(task.bill)"""
             "No order is billed",
         ),
         Wrong(
+            "the returns first",
+            f"{_ONE}"
+            'consumer(task.key("returns"), 10).read_new(task.bill)\n'
+            "consumer(task.orders, 10).read_new(task.bill)",
+            "waited for 10 returns",
+        ),
+        Wrong(
             "billed, and not acknowledged",
             _RAW.replace("COUNT", "5"),
-            "found 6 (",
+            "found 10 (",
+        ),
+        Wrong(
+            "acknowledged, and not billed",
+            "from redisflow_lab import MultiStreamConsumer\n"
+            'streams = [task.orders, task.key("returns")]\n'
+            'alice = MultiStreamConsumer(task.redis, streams, "billing", "alice")\n'
+            "alice.read_new(lambda delivery: None)",
+            "there are no invoices",
         ),
     )
     why = (
@@ -241,13 +274,13 @@ alice.read_new(task.bill)"""
         "Who is handled first is then a question of your loop: fair turns answer it."
     )
 
-    _ORDERS, _MOST = 200, 10
-    _RETURN = "return of Dune"
+    _ORDERS, _RETURNS, _MOST = 200, 20, 5
 
     def set(self, scene: Scene) -> None:
         scene.publish(self._ORDERS)
-        fields: Any = Message("web", self._RETURN).to_fields()
-        scene.redis.xadd(scene.key("returns"), fields, id="1-0")
+        for number in range(1, self._RETURNS + 1):
+            fields: Any = Message("web", f"return {number}").to_fields()
+            scene.redis.xadd(scene.key("returns"), fields, id=f"{number}-0")
         for stream in (scene.orders, scene.key("returns")):
             scene.redis.xgroup_create(stream, scene.group, id="0")
 
@@ -256,28 +289,30 @@ alice.read_new(task.bill)"""
         return bool(scene.billed() or waiting) or len(scene.unread()) != self._ORDERS
 
     def check(self, scene: Scene) -> None:
-        billed, command = scene.billed(), f"LRANGE {scene.invoices} 0 -1"
-        if self._RETURN not in billed:
-            raise NotYetError(
-                f"The return is not billed: there is no invoice {self._RETURN!r} ({command}).\n"
-                "It is in a stream of its own. Run the cell with exercise(...) again, and read "
-                "from both streams."
-            )
-        before = billed.index(self._RETURN)
-        if before > self._MOST:
-            raise NotYetError(
-                f"The return waited for {before} orders before it ({command}), and at most "
-                f"{self._MOST} were allowed.\n"
-                "Run the cell with exercise(...) again: how many orders does one read take, "
-                "and which of what it took is handled first?"
-            )
+        command = f"LRANGE {scene.invoices} 0 -1"
+        returns = {f"return {number}" for number in range(1, self._RETURNS + 1)}
         orders = {content_of(number) for number in range(1, self._ORDERS + 1)}
-        if not orders & {*billed}:
+        billed = [content for content in scene.billed() if content in returns | orders]
+        kinds = ["return" if content in returns else "order" for content in billed]
+        if not kinds and not self._pending(scene):
             raise NotYetError(
-                f"No order is billed ({command}).\n"
-                "One consumer reads both: a return that always goes first would starve the "
-                "orders. Run the cell with exercise(...) again."
+                f"Entries were acknowledged, and there are no invoices ({command}).\n"
+                "The handler that bills is task.bill. Run the cell with exercise(...) again."
             )
+        for one, other in (("order", "return"), ("return", "order")):
+            if one not in kinds:
+                raise NotYetError(
+                    f"No {one} is billed ({command}).\n"
+                    "Both streams have some. Run the cell with exercise(...) again, and read "
+                    "from both."
+                )
+            if (before := kinds.index(one)) > self._MOST:
+                raise NotYetError(
+                    f"The first {one} waited for {before} {other}s ({command}), and at most "
+                    f"{self._MOST} were allowed.\n"
+                    "Run the cell with exercise(...) again: how many does one read take, and "
+                    "which of what it took is handled first?"
+                )
         meaning = "Acknowledge each one on its own stream, or let read_new do it."
         pending = f"XPENDING {scene.orders} {scene.group}, and the same of returns"
         expect(0, self._pending(scene), "pending entries", pending, meaning)
@@ -326,9 +361,9 @@ CHAPTER = Chapter(
             "The cancellation was written before the second order, so one expects it to come "
             "before it again. But a redrive writes a new entry, at the end of the stream."
         ),
-        "42-first": (
-            "The order was written first, and it is the natural order of things. But nothing "
-            "orders two streams: four other orders were ahead of it, and no return was."
+        "42-turns": (
+            "COUNT 10 is for each stream, so the returns are in the first reply. But they come "
+            "after the ten orders there, and the loop handles them as they come."
         ),
         "42-filter": (
             "It needs only the cancellations, so one expects the orders to pass it by. But a "
