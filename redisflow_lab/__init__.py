@@ -6,7 +6,8 @@ The helper, which a service imports, needs only redis, hiredis and protobuf:
 - `codec`         a message type of your own instead of `Message`
 - `producer`      writes messages to a stream
 - `consumer`      reads them in a consumer group, and acknowledges after success
-- `several_streams`  does so for several streams at once, in turn
+- `several_streams` does so for several streams at once, in turn
+- `partitions`    does so for a stream that is spread over the shards of a cluster
 - `router`        one handler for each type of message
 - `dead_letters`  messages that were dead-lettered, why, and how to redrive them
 - `idempotency`   idempotent effects in Redis, deduplicated by key

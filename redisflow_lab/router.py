@@ -56,8 +56,8 @@ class Router:
     dead-lettered at its first delivery, and the next one is handled. Its dead letter keeps
     all fields: redrive it when a consumer with its handler is deployed.
 
-    Only the router itself selects codecs. A function that calls the router gets each message
-    as the consumer's codec has decoded it: wrap the handlers instead.
+    Give the router itself to the consumer. Inside a function that calls it, the codecs of
+    its routes are not used: wrap the handlers instead.
     """
 
     def __init__(

@@ -483,7 +483,7 @@ def test_another_number_of_partitions_is_refused_before_anything_is_written(
     PartitionedProducer(server.redis, name, partitions=4).publish(
         Message("web", "a:0"), partition_key="a"
     )
-    says = f"{name} has 4 partitions, and not 6"
+    says = f"{name} has 4 partitions, not 6"
     with pytest.raises(PartitionCountError, match=says):
         PartitionedProducer(server.redis, name, partitions=6).publish(
             Message("web", "a:1"), partition_key="a"
@@ -505,7 +505,7 @@ def test_a_stored_number_that_is_none_is_refused(
         server.redis.rpush(key, "6")
     else:
         server.redis.set(key, stored)
-    with pytest.raises(PartitionCountError, match=r"partitions holds .*, and not a number of"):
+    with pytest.raises(PartitionCountError, match=r"partitions holds .*, not a number of"):
         PartitionedProducer(server.redis, name, partitions=6).publish(
             Message("web", "a:1"), partition_key="a"
         )

@@ -1,14 +1,15 @@
 """The laboratory: a Redis server to kill, consumers that crash on demand, and tables and plots.
 
 - `laboratory`  `Lab`, the one object that a notebook needs
-- `server`      finds or starts a Redis: yours, on PATH, bundled or in Docker
+- `server`      finds or starts a Redis: yours, on PATH, bundled or in Docker; or several
 - `workers`     consumers in their own processes, which crash at a chosen point
-- `views`       tables, plots and the live view
-- `workshop`    exercises, checked by the state of the server
+- `recording`   what happens to a stream, and the commands that did it
+- `views`       tables, plots, the live view and the replay
+- `workshop`    predictions and exercises, checked by the state of the server
 - `schema`      compares two versions of a protobuf message
 - `chapters`    reads what a notebook needs of its server
-- `process`, `lifeline`, `waiting`, `prefix`, `text`: child processes and how they notice the
-  end of the kernel, waiting for a state, keys on a shared server, text that is safe to show
+- `process`, `lifeline`, `interrupts`, `waiting`, `prefix`: child processes, how they notice the
+  end of the kernel or of a cell, waiting for a state, keys on a shared server
 """
 
 from typing import TYPE_CHECKING, Any

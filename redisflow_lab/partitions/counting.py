@@ -29,7 +29,7 @@ def stored_count(redis: Redis | RedisCluster, stream: str) -> int | None:
 
 
 def read_count(client: Redis, stream: str) -> int | None:
-    """The same, with a client for the slot of the `count_key`."""
+    """What `stored_count` returns, with a client for the slot of the `count_key`."""
     try:
         found = client.get(count_key(stream))
     except ResponseError as error:
@@ -46,7 +46,7 @@ def read_count(client: Redis, stream: str) -> int | None:
 
 def _no_count(stream: str, found: str) -> PartitionCountError:
     return PartitionCountError(
-        f"the key {printable(count_key(stream))} holds {found}, and not a number of "
+        f"the key {printable(count_key(stream))} holds {found}, not a number of "
         "partitions. Another program has written it: rename that key"
     )
 
@@ -67,7 +67,7 @@ def agree_on_count(client: Redis, stream: str, partitions: int) -> None:
         raise
     if stored != partitions:
         raise PartitionCountError(
-            f"{printable(stream)} has {stored} partitions, and not {partitions}. With another "
+            f"{printable(stream)} has {stored} partitions, not {partitions}. With another "
             "number, most keys are in another partition, where their messages could overtake "
             f"the earlier ones. Use {stored}. To change it: stop the producers, wait until lag "
             "and pending are 0 in each partition, stop the consumers, and set "

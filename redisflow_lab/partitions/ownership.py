@@ -1,7 +1,7 @@
 """Which process reads a partition: a key beside its stream, with an expiry.
 
 A deployment assigns the partitions, and Redis decides nothing. The key shows which process
-reads a partition, and keeps two processes with the same number from reading it both.
+reads a partition, and keeps two processes with the same number from both reading it.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ LASTS_S = 5.0
 RENEW_S = 1.0
 """How often it renews this, in seconds."""
 TRUSTED_S = 3.0
-"""How long after that it handles messages without asking again, in seconds. Shorter than
+"""How long after a renewal it handles messages without asking again, in seconds. Shorter than
 `LASTS_S`: a replica that is promoted may have missed the last renewals."""
 _WAITS_S = 2 * LASTS_S
 _LOOKS_S = 0.2
@@ -96,7 +96,7 @@ class Ownership:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether no other process can be the owner, nor have been since `begin`."""
+        """Whether no other process should be the owner, or have been since `begin`."""
         return not self._has_lapsed and monotonic() < self._asked_at + TRUSTED_S
 
     def begin(self) -> None:

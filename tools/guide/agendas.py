@@ -33,11 +33,13 @@ class Agenda:
     title: with the available time
     limit: available minutes, breaks included
     items: one after the other
+    known: the numbers of the chapters that people know before
     """
 
     title: str
     limit: int
     items: tuple[Item, ...]
+    known: tuple[str, ...] = ()
 
     def times(self) -> Iterator[tuple[int, Item]]:
         """Each item, with the minute at which it begins."""
@@ -71,6 +73,10 @@ def _chapter(number: str, without: str = "") -> Item:
         return Item(f"{number} {_TITLES[number]}", _MINUTES[number])
     minutes = _MINUTES[number] - EXERCISES[without].minutes
     return Item(f"{number} {_TITLES[number]}, without the task `{without}`", minutes)
+
+
+def _numbers_below(number: str) -> tuple[str, ...]:
+    return tuple(each for each in _MINUTES if each < number)
 
 
 def _break(minutes: int, what: str = "Break") -> Item:
@@ -137,5 +143,16 @@ AGENDAS = (
             _chapter("14"), _break(10), Item("Questions 6 to 10, and their answers", 20),
             Item("Home: stages 6 to 9, and chapters 20 to 22", 5),
         ),
+        known=_numbers_below("10"),
+    ),
+    Agenda(
+        "A third half day, for those who operate it",
+        240,
+        (
+            _chapter("30"), _chapter("31"), _break(10), _chapter("32"), _chapter("40"),
+            _break(15), _chapter("41"), _chapter("42"), _break(10),
+            Item("Ten questions, and one more: what would a failover lose in our shop?", 20),
+        ),
+        known=_numbers_below("20"),
     ),
 )  # fmt: skip
