@@ -51,7 +51,7 @@ from chaos_cluster_processes import (
 from redis import Redis
 
 from redisflow_lab import Message
-from redisflow_lab.dead_letters import dead_stream_of
+from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.lab.workers.process import Process
@@ -543,7 +543,10 @@ def find(lab: Lab, folder: Path, failovers: list[Failover]) -> Found:
         pending, lag = pending_and_lag(lab.redis, stream)
         found.pending += pending
         found.lag += lag
-        found.dead_letters += lab.redis.xlen(dead_stream_of(stream, None))
+        found.dead_letters += [
+            f"{stream} {letter.entry_id} {letter.reason}: {letter.error}"
+            for letter in DeadLetters(lab.redis, stream)
+        ]
     return found
 
 

@@ -101,7 +101,7 @@ class Found:
     failovers: list[Failover] = field(default_factory=list)
     pending: int = 0
     lag: int = 0
-    dead_letters: int = 0
+    dead_letters: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -147,7 +147,8 @@ class _Judge:
         )
         self.figures["entries"] = len(self.places)
         self.figures["effects"] = len(self.effects)
-        for what in ("pending", "lag", "dead_letters"):
+        self.expect_none("dead letters", self.found.dead_letters)
+        for what in ("pending", "lag"):
             if count := getattr(self.found, what):
                 self.broken.append(f"{count} {what}")
 

@@ -178,7 +178,7 @@ def _all_effects(found: Found) -> list[Effect]:
         (lambda found: with_effect(found, 5, life="0-1"), "owner was another one"),
         (lambda found: setattr(found, "pending", 1), "1 pending"),
         (lambda found: setattr(found, "lag", 1), "1 lag"),
-        (lambda found: setattr(found, "dead_letters", 1), "1 dead_letters"),
+        (lambda found: found.dead_letters.append("of 1-0"), "1 dead letters, such as of 1-0"),
     ],
 )
 def test_the_judge_names_each_promise_that_is_broken(
