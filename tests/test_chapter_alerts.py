@@ -55,9 +55,17 @@ def test_a_real_prometheus_fires_what_the_chapter_says(tmp_path: Path) -> None:
 def firing_after(moment: float, ask: Ask) -> set[str]:
     """What fires, with the stream, by a scrape and an evaluation after this moment."""
 
-    def evaluated() -> bool:
-        return any(float(row["value"]) > moment for row in ask("rules_know_scrapes_until"))
+    def evaluated() -> float:
+        return max((float(row["value"]) for row in ask("rules_know_scrapes_until")), default=0)
 
-    wait_until(evaluated, "Prometheus has scraped and evaluated", timeout_s=60)
+    # When a second evaluation has begun, all rules of the first one are evaluated.
+    for _ in range(2):
+        after = moment
+        wait_until(
+            lambda after=after: evaluated() > after,
+            "Prometheus has scraped and evaluated",
+            timeout_s=60,
+        )
+        moment = evaluated()
     alerts = ask('ALERTS{alertstate="firing"}')
     return {f"{alert['alertname']} {alert.get('stream', '')}".strip() for alert in alerts}
