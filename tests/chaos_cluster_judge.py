@@ -226,6 +226,8 @@ class _Judge:
             (each.stream, each.entry_id) in self.lost_places for each in self.effects
         )
         self.figures["redelivered messages"] = sum(each.deliveries > 1 for each in self.effects)
+        deliveries = (each.deliveries for each in self.effects)
+        self.figures["deliveries of one message at most"] = max(deliveries, default=0)
         self.figures["deliveries whose effect was there"] = self.found.repeats
 
     def in_order(self) -> None:
