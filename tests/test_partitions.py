@@ -276,9 +276,9 @@ def test_an_owner_that_was_replaced_during_a_message_handles_no_other(
     It may be the first to reach the server again, and has a batch in memory.
     """
     ownership = "redisflow_lab.partitions.ownership"
-    monkeypatch.setattr(f"{ownership}.LASTS_S", 0.3)
-    monkeypatch.setattr(f"{ownership}.TRUSTED_S", 0.2, raising=False)
-    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 2.0)
+    monkeypatch.setattr(f"{ownership}.LASTS_S", 1.0)
+    monkeypatch.setattr(f"{ownership}.TRUSTED_S", 0.8, raising=False)
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 30.0)
     contents = [f"a:{number}" for number in range(10)]
     PartitionedProducer(server.redis, name, partitions=1).publish_many(orders(*contents))
     first, second = (
@@ -312,9 +312,9 @@ def test_an_owner_that_was_replaced_for_a_while_begins_again(
     server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a pause in which another process came, handled everything and left."""
-    monkeypatch.setattr("redisflow_lab.partitions.ownership.LASTS_S", 0.3)
-    monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", 0.2)
-    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 2.0)
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.LASTS_S", 1.0)
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", 0.8)
+    monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 30.0)
     producer = PartitionedProducer(server.redis, name, partitions=1)
     producer.publish_many(orders(*(f"a:{number}" for number in range(10))))
     first, second = (

@@ -113,7 +113,7 @@ def test_a_process_is_told_by_the_name_of_its_consumer(lab: Lab, stream: str) ->
 
 def test_a_slow_handler_is_seen_at_work(lab: Lab, stream: str, publish: Publish) -> None:
     def handle(delivery: Delivery) -> None:
-        Event().wait(0.08)
+        Event().wait(0.4)
 
     publish("one", "two", "three")
     lab.record(stream)
