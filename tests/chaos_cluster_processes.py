@@ -32,9 +32,7 @@ from redisflow_lab.partitions.ownership import Ownership, owner_key
 from redisflow_lab.signals import stop_on_signals
 
 STREAM, GROUP, PARTITIONS, MEMBERS = "orders", "billing", 12, 6
-MIN_IDLE_MS, MOST_IN_ONE = 1_500, 10
-MAX_DELIVERIES = 10
-"""A kill uses up one, and several members in a row may die before they have acknowledged."""
+MIN_IDLE_MS, MOST_IN_ONE, MAX_DELIVERIES = 1_500, 10, 5
 KEYS_AT_A_TIME, MESSAGES_OF_A_KEY = 20, 6
 """So many keys are in use at a time, each for so many messages of each producer."""
 SLOW_EVERY, SLOW_S = 20, 0.05
