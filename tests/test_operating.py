@@ -561,7 +561,9 @@ def test_groups_are_watched_while_the_server_goes_and_comes(
         (billing,) = read["streams"][0]["groups"]
         assert (billing["lag"], billing["lag_s"], billing["consumers"]) == (0, 0.0, 1)
         own_lab.server.kill()
-        assert "no server answers" in next(s for s in samples if s["problem"])["problem"]
+        # The proxy of a container may accept connections for a moment longer, and close them.
+        no_answer = "no server answers"
+        assert any(no_answer in sample["problem"] for sample in samples if sample["problem"])
         own_lab.server.start()
         assert next(s for s in samples if not s["problem"])["streams"][0]["length"] == 3
         watcher.send_signal(signal.SIGINT)

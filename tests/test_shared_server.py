@@ -281,7 +281,7 @@ def test_plain_text_to_a_server_with_tls_is_explained(
 ) -> None:
     with speaking_tls(address_of(host)["port"], tmp_path) as (port, _):
         said = refusal(f"redis://learner:{QUOTED}@localhost:{port}/0", monkeypatch)
-    assert "If it uses TLS, write rediss:// instead" in said
+    assert "check that it is running. If it uses TLS, write rediss:// instead" in said
 
 
 @pytest.mark.usefixtures("process_server")

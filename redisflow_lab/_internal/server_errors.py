@@ -118,8 +118,9 @@ def _explain_no_connection(
         )
     if "closed by server" in reply:
         return (
-            f"the server at {where} closed the connection. "
-            "If it uses TLS, write rediss:// instead of redis://"
+            f"the server at {where} closed the connection. It may be down behind a proxy, as "
+            "in a container: check that it is running. If it uses TLS, write rediss:// instead "
+            "of redis://"
         )
     return (
         f"no server answers at {where}: {reply}. Check the address, and that the server is "
