@@ -525,10 +525,12 @@ def find(lab: Lab, folder: Path, failovers: list[Failover]) -> Found:
     found = Found(failovers=failovers)
     for file in sorted(folder.glob("*.acked")):
         found.acked += [Acked(**json.loads(line)) for line in file.read_text().splitlines()]
+    for file in sorted(folder.glob("*.failed")):
+        found.failed += file.read_text().splitlines()
     for file in sorted(folder.glob("*.handled")):
         for line in file.read_bytes().splitlines():
             if line.startswith(b"="):
-                found.repeats += 1
+                found.repeats.append(int(line[1:].split()[0]))
             else:
                 stream, _, effect = line.decode().partition(" ")
                 found.applied.append(Effect(stream=stream, **json.loads(effect)))

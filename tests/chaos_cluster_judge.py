@@ -90,14 +90,16 @@ class Found:
     entries: by stream the id and the content of each, in order
     effects: by stream, in order
     applied: those that a member knows to be applied
-    repeats: messages that a handler was given again, and whose effect was there already
+    repeats: deliveries whose effect was there already: how often each message was delivered
+    failed:  handlers that raised an error that is not transient
     """
 
     acked: list[Acked] = field(default_factory=list)
     entries: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     effects: dict[str, list[Effect]] = field(default_factory=dict)
     applied: list[Effect] = field(default_factory=list)
-    repeats: int = 0
+    repeats: list[int] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     failovers: list[Failover] = field(default_factory=list)
     pending: int = 0
     lag: int = 0
@@ -148,6 +150,7 @@ class _Judge:
         self.figures["entries"] = len(self.places)
         self.figures["effects"] = len(self.effects)
         self.expect_none("dead letters", self.found.dead_letters)
+        self.expect_none("handlers that failed", self.found.failed)
         for what in ("pending", "lag"):
             if count := getattr(self.found, what):
                 self.broken.append(f"{count} {what}")
@@ -226,9 +229,9 @@ class _Judge:
             (each.stream, each.entry_id) in self.lost_places for each in self.effects
         )
         self.figures["redelivered messages"] = sum(each.deliveries > 1 for each in self.effects)
-        deliveries = (each.deliveries for each in self.effects)
+        deliveries = [*(each.deliveries for each in self.effects), *self.found.repeats]
         self.figures["deliveries of one message at most"] = max(deliveries, default=0)
-        self.figures["deliveries whose effect was there"] = self.found.repeats
+        self.figures["deliveries whose effect was there"] = len(self.found.repeats)
 
     def in_order(self) -> None:
         """The effects of a key are in the order of its entries, and those of each producer's.

@@ -100,12 +100,16 @@ def consume(address: Address, life: Life, folder: Path, broken: str | None) -> N
     """Be a member until SIGTERM, or until its plan kills it."""
     break_promise(broken)
     client = connect(address)
-    with (folder / f"{life.name}.handled").open("ab", buffering=0) as done:
+    with (
+        (folder / f"{life.name}.handled").open("ab", buffering=0) as done,
+        (folder / f"{life.name}.failed").open("ab", buffering=0) as failed,
+    ):
         consumer = PartitionedConsumer(
             client, STREAM, GROUP,
             partitions=PARTITIONS, member=life.member, of=MEMBERS,
             batch=MOST_IN_ONE, ack_every=life.ack_every, block_ms=100,
-            min_idle_ms=MIN_IDLE_MS, max_deliveries=MAX_DELIVERIES, on_event=crash_of(life),
+            min_idle_ms=MIN_IDLE_MS, max_deliveries=MAX_DELIVERIES,
+            on_event=hook_of(life, failed.write),
         )  # fmt: skip
         handlers = {
             stream: handler_of(client, stream, life, done.write, broken)
@@ -115,11 +119,13 @@ def consume(address: Address, life: Life, folder: Path, broken: str | None) -> N
             consumer.run(lambda delivery: handlers[delivery.stream](delivery), stop=stop)
 
 
-def crash_of(life: Life) -> Callable[[Event], None]:
-    """A hook that kills the process at the instruction of the plan."""
+def hook_of(life: Life, note: Callable[[bytes], object]) -> Callable[[Event], None]:
+    """A hook that kills the process at the instruction of the plan, and notes what failed."""
     point, reached, lock = CRASH_POINTS.get(life.crash or ""), count(1), Lock()
 
     def hook(event: Event) -> None:
+        if event.kind is Kind.FAILED:
+            note(f"{event.stream} {event.entry_id} {event.error}\n".encode())
         if event.kind is point:
             with lock:
                 if next(reached) >= life.after:
@@ -134,7 +140,7 @@ def handler_of(
     """Writes an effect for each message into the slot of its partition, once for each key.
 
     A line of the file is the stream and the effect that was applied; or, after a "=", the
-    content of a message whose effect was there already.
+    number of deliveries of a message whose effect was there already, and its content.
     """
     numbers, applied = count(), ""
 
@@ -169,7 +175,8 @@ def handler_of(
         once(delivery)
         if int(delivery.message.content.split()[1]) % SLOW_EVERY == 0:
             time.sleep(SLOW_S)
-        line = f"{stream} {applied}" if applied else f"={delivery.message.content}"
+        repeat = f"={delivery.deliveries} {delivery.message.content}"
+        line = f"{stream} {applied}" if applied else repeat
         note(f"{line}\n".encode())
 
     return handle
