@@ -85,31 +85,19 @@ def handle_once(
     if not callable(scope):
         _check_scope(redis, scope)
     check_positive("remember_s", remember_s)
-    clients: dict[int, Redis] = {}  # by slot; one, if there is no cluster
+    clients: dict[int | None, Redis] = {}  # by slot; one, if there is no cluster
 
     def handle(delivery: Delivery) -> None:
         mark = mark_of(delivery)
-        slot = key_slot(mark.encode()) if isinstance(redis, RedisCluster) else 0
+        slot = key_slot(mark.encode()) if isinstance(redis, RedisCluster) else None
         if slot not in clients:
             clients[slot] = slot_client(redis, mark)
         client = clients[slot]
         try:
             following(client, lambda: apply_once(client, mark, delivery))
-        except (ClusterCrossSlotError, MovedError) as error:
-            if isinstance(error, MovedError) and client is redis:
-                raise ResponseError(
-                    f"the deduplication key is on another node of a Redis Cluster, "
-                    f"{error.host}:{error.port}. Give handle_once a client of the whole "
-                    "cluster, a redis.RedisCluster"
-                ) from None
-            if client is redis:
-                raise
-            raise ResponseError(
-                f"the effect and its deduplication key are in different slots of the cluster: "
-                f"{error}. Give the scope and all keys of the effect one hash tag, "
-                "such as {stock}"
-            ) from None
         except RedisError as error:
+            if why := _misplaced(error, slot):
+                raise ResponseError(why) from None
             reason = transient_reason(error)
             if reason is None:
                 raise
@@ -175,6 +163,29 @@ def _check_scope(redis: Redis | RedisCluster, scope: str) -> None:
             "key would be in another slot than the effect. Give it the hash tag of the keys "
             f"that the effect writes, such as '{{stock}}:{scope}'"
         )
+
+
+def _misplaced(error: RedisError, slot: int | None) -> str | None:
+    """Why an effect and its deduplication key cannot be written together; None if they can.
+
+    slot: of the deduplication key; None if the client is not of a cluster
+    """
+    match error:
+        case MovedError() if slot is None:
+            return (
+                f"the deduplication key is on another node of a Redis Cluster, "
+                f"{error.host}:{error.port}. Give handle_once a client of the whole "
+                "cluster, a redis.RedisCluster"
+            )
+        case MovedError() if error.slot_id == slot:
+            return None  # two nodes name each other while the slot moves
+        case ClusterCrossSlotError() | MovedError() if slot is not None:
+            return (
+                f"the effect and its deduplication key are in different slots of the cluster: "
+                f"{error}. Give the scope and all keys of the effect one hash tag, "
+                "such as {stock}"
+            )
+    return None
 
 
 def _is_mark(name: str, value: object) -> bool:

@@ -24,6 +24,7 @@ from redisflow_lab import (
     NotReplicatedError,
     RedisStreamConsumer,
     RedisStreamProducer,
+    TransientError,
 )
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.idempotency import handle_once
@@ -215,6 +216,25 @@ def test_two_nodes_that_name_each_other_for_a_moment_are_waited_for(
         owner.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
         publish.result(timeout=10)
     assert owner.xlen(stream) == 1
+
+
+def test_an_effect_waits_as_long_as_two_nodes_name_each_other(
+    shards: Lab, cluster: RedisCluster, stream: str
+) -> None:
+    """It uses up no delivery: its message is not to blame."""
+    slot = cluster.keyslot(stream)
+    names = shards.slot_owner(stream), another_primary(shards, stream)
+    former, owner = (shards.nodes[name].connect() for name in names)
+    once = handle_once(
+        lambda pipeline, _: pipeline.incr(f"{stream}:effects"), cluster, f"{stream}:done"
+    )
+    delivery = Delivery("1-0", Message("web", "a"), 1, lambda: True, stream=stream)
+    former.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+    with pytest.raises(TransientError, match="the cluster is moving the stream"):
+        once(delivery)
+    owner.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+    once(delivery)
+    assert owner.get(f"{stream}:effects") == b"1"
 
 
 def test_a_crash_leaves_its_messages_to_the_next_consumer_on_another_node(
