@@ -34,11 +34,12 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
-from chaos_cluster_judge import Acked, Effect, Failover, Found, Verdict, judge
+from chaos_cluster_judge import Acked, Dead, Effect, Failover, Found, Verdict, judge
 from chaos_cluster_processes import (
     BREAKS,
     CRASH_POINTS,
     ENOUGH,
+    MAX_DELIVERIES,
     MEMBERS,
     PARTITIONS,
     STREAM,
@@ -52,6 +53,7 @@ from redis import Redis
 
 from redisflow_lab import Message
 from redisflow_lab.dead_letters import DeadLetters
+from redisflow_lab.events import Kind
 from redisflow_lab.lab import Lab
 from redisflow_lab.lab.waiting import wait_until
 from redisflow_lab.lab.workers.process import Process
@@ -522,11 +524,16 @@ def effect_of(stream: str, line: bytes) -> Effect:
 
 def find(lab: Lab, folder: Path, failovers: list[Failover]) -> Found:
     """Read all that is to be judged."""
-    found = Found(failovers=failovers)
+    found = Found(failovers=failovers, max_deliveries=MAX_DELIVERIES)
     for file in sorted(folder.glob("*.acked")):
         found.acked += [Acked(**json.loads(line)) for line in file.read_text().splitlines()]
-    for file in sorted(folder.glob("*.failed")):
-        found.failed += file.read_text().splitlines()
+    for file in sorted(folder.glob("*.events")):
+        for line in file.read_text().splitlines():
+            kind, stream, entry_id, error = line.split(" ", 3)
+            if kind == Kind.FAILED:
+                found.failed.append(f"{stream} {entry_id} {error}")
+            else:
+                found.delivered[stream, entry_id][file.stem] += 1
     for file in sorted(folder.glob("*.handled")):
         for line in file.read_bytes().splitlines():
             if line.startswith(b"="):
@@ -546,7 +553,7 @@ def find(lab: Lab, folder: Path, failovers: list[Failover]) -> Found:
         found.pending += pending
         found.lag += lag
         found.dead_letters += [
-            f"{stream} {letter.entry_id} {letter.reason}: {letter.error}"
+            Dead(stream, letter.entry_id, letter.reason, letter.error)
             for letter in DeadLetters(lab.redis, stream)
         ]
     return found

@@ -38,6 +38,19 @@ class Acked(NamedTuple):
         return self.stream, self.entry_id
 
 
+class Dead(NamedTuple):
+    """A dead letter."""
+
+    stream: str
+    entry_id: str
+    reason: str
+    error: str
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.stream, self.entry_id
+
+
 class Effect(NamedTuple):
     """An effect, as it was applied.
 
@@ -90,6 +103,8 @@ class Found:
     entries: by stream the id and the content of each, in order
     effects: by stream, in order
     applied: those that a member knows to be applied
+    delivered: how often each entry was delivered to which process, by stream and id. One that
+             is killed between a delivery and the note of it is missing
     repeats: deliveries whose effect was there already: how often each message was delivered
     failed:  handlers that raised an error that is not transient
     """
@@ -103,7 +118,11 @@ class Found:
     failovers: list[Failover] = field(default_factory=list)
     pending: int = 0
     lag: int = 0
-    dead_letters: list[str] = field(default_factory=list)
+    dead_letters: list[Dead] = field(default_factory=list)
+    delivered: defaultdict[tuple[str, str], Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    max_deliveries: int = 5
 
 
 @dataclass
@@ -137,19 +156,38 @@ class _Judge:
             self.broken.append(f"{len(some)} {what}, such as {examples}")
 
     def handled(self) -> None:
-        """Every entry that is left is handled, whether its publish was acknowledged or not."""
+        """Every entry that is left is handled, whether its publish was acknowledged or not.
+
+        Or it is dead-lettered, after as many processes as the limit allows were killed while
+        they had it.
+        """
         had = {(each.stream, each.content) for each in self.effects}
+        delivered = self.found.delivered
+        unfinished = {
+            each.place
+            for each in self.found.dead_letters
+            if each.reason == "unfinished"
+            and len(delivered[each.place]) >= self.found.max_deliveries
+        }
         self.expect_none(
             "entries without an effect",
             (
                 (stream, entry_id, content)
                 for (stream, entry_id), content in self.places.items()
-                if (stream, content) not in had
+                if (stream, content) not in had and (stream, entry_id) not in unfinished
             ),
         )
         self.figures["entries"] = len(self.places)
         self.figures["effects"] = len(self.effects)
-        self.expect_none("dead letters", self.found.dead_letters)
+        self.figures["messages given up after so many kills"] = len(unfinished)
+        self.expect_none(
+            "dead letters that no kills explain",
+            (
+                (*each, f"delivered to {dict(delivered[each.place])}")
+                for each in self.found.dead_letters
+                if each.place not in unfinished
+            ),
+        )
         self.expect_none("handlers that failed", self.found.failed)
         for what in ("pending", "lag"):
             if count := getattr(self.found, what):
@@ -231,6 +269,8 @@ class _Judge:
         self.figures["redelivered messages"] = sum(each.deliveries > 1 for each in self.effects)
         deliveries = [*(each.deliveries for each in self.effects), *self.found.repeats]
         self.figures["deliveries of one message at most"] = max(deliveries, default=0)
+        in_one = (max(each.values()) for each in self.found.delivered.values())
+        self.figures["of them to one process"] = max(in_one, default=0)
         self.figures["deliveries whose effect was there"] = len(self.found.repeats)
 
     def in_order(self) -> None:

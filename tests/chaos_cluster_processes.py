@@ -32,7 +32,7 @@ from redisflow_lab.partitions.ownership import Ownership, owner_key
 from redisflow_lab.signals import stop_on_signals
 
 STREAM, GROUP, PARTITIONS, MEMBERS = "orders", "billing", 12, 6
-MIN_IDLE_MS, MOST_IN_ONE, MAX_DELIVERIES = 1_500, 10, 5
+MIN_IDLE_MS, MAX_IN_ONE, MAX_DELIVERIES = 1_500, 10, 5
 KEYS_AT_A_TIME, MESSAGES_OF_A_KEY = 20, 6
 """So many keys are in use at a time, each for so many messages of each producer."""
 SLOW_EVERY, SLOW_S = 20, 0.05
@@ -102,14 +102,14 @@ def consume(address: Address, life: Life, folder: Path, broken: str | None) -> N
     client = connect(address)
     with (
         (folder / f"{life.name}.handled").open("ab", buffering=0) as done,
-        (folder / f"{life.name}.failed").open("ab", buffering=0) as failed,
+        (folder / f"{life.name}.events").open("ab", buffering=0) as events,
     ):
         consumer = PartitionedConsumer(
             client, STREAM, GROUP,
             partitions=PARTITIONS, member=life.member, of=MEMBERS,
-            batch=MOST_IN_ONE, ack_every=life.ack_every, block_ms=100,
+            batch=MAX_IN_ONE, ack_every=life.ack_every, block_ms=100,
             min_idle_ms=MIN_IDLE_MS, max_deliveries=MAX_DELIVERIES,
-            on_event=hook_of(life, failed.write),
+            on_event=hook_of(life, events.write),
         )  # fmt: skip
         handlers = {
             stream: handler_of(client, stream, life, done.write, broken)
@@ -120,12 +120,15 @@ def consume(address: Address, life: Life, folder: Path, broken: str | None) -> N
 
 
 def hook_of(life: Life, note: Callable[[bytes], object]) -> Callable[[Event], None]:
-    """A hook that kills the process at the instruction of the plan, and notes what failed."""
+    """A hook that kills the process at the instruction of the plan.
+
+    It notes what is delivered, before the handler is called, and what fails.
+    """
     point, reached, lock = CRASH_POINTS.get(life.crash or ""), count(1), Lock()
 
     def hook(event: Event) -> None:
-        if event.kind is Kind.FAILED:
-            note(f"{event.stream} {event.entry_id} {event.error}\n".encode())
+        if event.kind in (Kind.DELIVERED, Kind.FAILED):
+            note(f"{event.kind} {event.stream} {event.entry_id} {event.error}\n".encode())
         if event.kind is point:
             with lock:
                 if next(reached) >= life.after:

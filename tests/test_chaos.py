@@ -7,7 +7,7 @@ from collections.abc import Callable
 import chaos_cluster
 import pytest
 from chaos import Plan, chaos
-from chaos_cluster_judge import Acked, Effect, Failover, Found, judge
+from chaos_cluster_judge import Acked, Dead, Effect, Failover, Found, judge
 
 pytestmark = pytest.mark.by_server
 
@@ -122,6 +122,14 @@ def redeliver_out_of_order(found: Found) -> None:
     found.effects[STREAM].reverse()
 
 
+def give_up(found: Found, processes: int, reason: str) -> None:
+    """Dead-letter the last entry instead of its effect, after so many processes had it."""
+    effect = found.effects[STREAM].pop()
+    place = STREAM, effect.entry_id
+    found.delivered[place].update(f"0-{number}" for number in range(processes))
+    found.dead_letters.append(Dead(*place, reason, "delivered 5 times, and never finished"))
+
+
 @pytest.mark.parametrize(
     "harmless",
     [
@@ -130,8 +138,9 @@ def redeliver_out_of_order(found: Found) -> None:
         lose_and_apply_again,
         lambda found: with_effect(found, 5, life="0-1", owner="0 6 b"),
         redeliver_out_of_order,
+        lambda found: give_up(found, 5, "unfinished"),
     ],
-    ids=["all is well", "a failover", "a lost effect", "another owner", "redelivered"],
+    ids=["all is well", "failover", "lost effect", "other owner", "redelivered", "given up"],
 )
 def test_the_judge_accepts_what_was_not_promised(harmless: Callable[[Found], object]) -> None:
     evidence = found()
@@ -178,7 +187,9 @@ def _all_effects(found: Found) -> list[Effect]:
         (lambda found: with_effect(found, 5, life="0-1"), "owner was another one"),
         (lambda found: setattr(found, "pending", 1), "1 pending"),
         (lambda found: setattr(found, "lag", 1), "1 lag"),
-        (lambda found: found.dead_letters.append("of 1-0"), "1 dead letters, such as of 1-0"),
+        (lambda found: give_up(found, 4, "unfinished"), "1 dead letters that no kills explain"),
+        (lambda found: give_up(found, 5, "failed"), "1 dead letters that no kills explain"),
+        (lambda found: found.failed.append("of 1-0"), "1 handlers that failed"),
     ],
 )
 def test_the_judge_names_each_promise_that_is_broken(
