@@ -17,7 +17,7 @@ import redis
 from redisflow_lab import Message
 
 MIN_IDLE_MS = 5_000
-MOST_DELIVERIES = 5
+MAX_DELIVERIES = 5
 A_DAY_S = 86_400
 
 # Without the mark: push the effect and set the mark. One script is one step on the server.
@@ -97,7 +97,7 @@ class Consumer:
 
     def give_up_if_it_failed_too_often(self, entry_id: bytes, fields: Any) -> None:
         rows: Any = self.r.xpending_range(self.stream, self.group, entry_id, entry_id, 1)
-        if rows and rows[0]["times_delivered"] >= MOST_DELIVERIES:
+        if rows and rows[0]["times_delivered"] >= MAX_DELIVERIES:
             with self.r.pipeline(transaction=True) as both:
                 both.xadd(f"{self.stream}:dead", fields)
                 both.xack(self.stream, self.group, entry_id)

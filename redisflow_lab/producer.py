@@ -18,7 +18,7 @@ from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.hooks import guarded
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import (
-    MOST_ARGUMENTS,
+    MAX_ARGUMENTS,
     ScriptRefusedError,
     script_command,
     telling_refusals,
@@ -317,10 +317,10 @@ class RedisStreamProducer:
     def _add_once(
         self, producer: str, key: str, values: list[str | bytes], wait: Command | None
     ) -> list[Any]:
-        if len(values) > MOST_ARGUMENTS - 10:
+        if len(values) > MAX_ARGUMENTS - 10:
             raise ValueError(
                 f"an entry of {len(values) // 2:,} fields cannot be written with a key: a "
-                f"script takes {MOST_ARGUMENTS:,} arguments. Put them into the message"
+                f"script takes {MAX_ARGUMENTS:,} arguments. Put them into the message"
             )
         if wait:
             self._check_may_wait()

@@ -22,7 +22,7 @@ from redisflow_lab.message import TYPE
 T = TypeVar("T")
 Decode = Callable[[bytes], Any]
 
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 
 
 class UnknownTypeError(LookupError):
@@ -102,8 +102,8 @@ class Router:
 
     def _unknown(self, name: bytes | None) -> str:
         known = [_shown(each) for each in self._handlers if each is not None]
-        more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
-        handled = ", ".join(known[:_MOST_NAMED]) + more or "only entries without a type"
+        more = f" and {len(known) - _MAX_NAMED} more" if len(known) > _MAX_NAMED else ""
+        handled = ", ".join(known[:_MAX_NAMED]) + more or "only entries without a type"
         unknown = "the entry has no type" if name is None else f"unknown type {_shown(name)}"
         return f"{unknown}; this consumer handles {handled}"
 

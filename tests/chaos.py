@@ -44,7 +44,7 @@ from redisflow_lab.lab.workers.worker_process import Options
 
 CONSUMERS, PRODUCERS = 4, 3
 MIN_IDLE_MS = 1_500
-MOST_IN_ONE = 10
+MAX_IN_ONE = 10
 """Entries in one read, and in one XACK."""
 MAX_DELIVERIES = 5
 """So many that no ordinary message comes near it, and no more: each killer costs as many
@@ -88,7 +88,7 @@ class Plan:
                 1 if crash == "after-claim" else rng.randint(1, most),  # claims are few
                 # The same name replays what it left pending; with a new name it is claimed.
                 f"consumer-{number % CONSUMERS}" + (f"-{number}" if rng.random() < 0.3 else ""),
-                rng.choice([1, MOST_IN_ONE]),
+                rng.choice([1, MAX_IN_ONE]),
             )
             for number in range(kills)
         ]
@@ -154,7 +154,7 @@ class Outcome:
         # What is killed, or loses a reply, has one request in flight: a read, or an XACK.
         lost_replies = self.died + self.server_kills * CONSUMERS + self.faults
         for what in ("unread", "unacked", "unwritten"):
-            if not 0 <= (count := getattr(self, what)) <= MOST_IN_ONE * lost_replies:
+            if not 0 <= (count := getattr(self, what)) <= MAX_IN_ONE * lost_replies:
                 broken.append(f"{count} {what} that no kill explains")
         return broken
 
@@ -180,7 +180,7 @@ class Consumers:
             crash=life.crash,
             after=life.after,
             options=Options(
-                batch=MOST_IN_ONE,
+                batch=MAX_IN_ONE,
                 ack_every=life.ack_every,
                 min_idle_ms=MIN_IDLE_MS,
                 max_deliveries=MAX_DELIVERIES,

@@ -19,7 +19,7 @@ from redisflow_lab.lab.waiting import wait_until
 
 BATCH = 50
 POISON_EVERY, UNDECODABLE_EVERY = 500, 700
-MOST_LAG = 1_000
+MAX_LAG = 1_000
 FAILS, KILLS = "fails", "kills"
 """The last word of a message whose handler always fails, or always kills its process."""
 
@@ -48,7 +48,7 @@ def produce(
         for first in count(0, BATCH):
             if first >= least and client.exists("enough"):
                 return
-            wait_until(lambda: lag(client) < MOST_LAG, "consumers keep up", timeout_s=300)
+            wait_until(lambda: lag(client) < MAX_LAG, "consumers keep up", timeout_s=300)
             numbers = range(first, first + BATCH)
             contents = [content_of(name, number, killers_every) for number in numbers]
             publish(producer, name, contents, keyed)
@@ -59,7 +59,7 @@ def produce(
 
 
 def lag(client: Redis) -> int:
-    """How many entries the group has not read yet, up to `MOST_LAG`; 0 before it exists.
+    """How many entries the group has not read yet, up to `MAX_LAG`; 0 before it exists.
 
     Counted where the server's answer is nil, as that of Redis 7.0 is after a restart.
     """
@@ -67,9 +67,9 @@ def lag(client: Redis) -> int:
         return 0
     for group in client.xinfo_groups("orders"):
         if group["lag"] is not None:
-            return min(group["lag"], MOST_LAG)
+            return min(group["lag"], MAX_LAG)
         after = f"({group['last-delivered-id'].decode()}"
-        return len(client.xrange("orders", min=after, count=MOST_LAG))
+        return len(client.xrange("orders", min=after, count=MAX_LAG))
     return 0
 
 

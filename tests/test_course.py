@@ -17,8 +17,8 @@ from tools.course_table import README, with_table
 pytestmark = pytest.mark.once
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-MOST_PREDICTIONS = 8
-MOST_MINUTES = 30
+MAX_PREDICTIONS = 8
+MAX_MINUTES = 30
 EXTRA = r"^\*Extra, about (\d+) minutes?\.\*$"
 """The line right below the heading of a section that can be skipped."""
 
@@ -45,7 +45,7 @@ def test_each_prediction_is_asked_once_and_then_revealed(chapter: Chapter) -> No
     code = source(chapter)
     assert named("predict", code) == [*chapter.predictions]
     assert sorted(named("reveal", code)) == sorted(chapter.predictions)
-    assert len(chapter.predictions) <= MOST_PREDICTIONS
+    assert len(chapter.predictions) <= MAX_PREDICTIONS
     for name in chapter.predictions:
         assert name.startswith(f"{chapter.number}-")
         assert code.index(f'predict("{name}"') < code.index(f'reveal("{name}"')
@@ -65,7 +65,7 @@ def test_each_exercise_is_set_in_its_order(chapter: Chapter) -> None:
 def test_title_needs_and_minutes_agree(chapter: Chapter) -> None:
     text = source(chapter, "markdown")
     assert f" {chapter.duration}" in text
-    assert chapter.minutes <= MOST_MINUTES
+    assert chapter.minutes <= MAX_MINUTES
     assert read_needs(NOTEBOOKS / chapter.file) == list(chapter.needs)
     assert chapter.number[0] in PARTS
     numbers = {each.number for each in CHAPTERS}

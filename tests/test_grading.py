@@ -117,8 +117,8 @@ MUTANTS: dict[str, tuple[int, list[tuple[str, str]], str]] = {
         "its owner may be slow",
     ),
     "never claims": (6, [("                    self.claim()\n", "")], "none claims them"),
-    "has no limit": (7, [(">= MOST_DELIVERIES", ">= 1_000")], "There are 0 dead letters"),
-    "gives up at once": (7, [(">= MOST_DELIVERIES", ">= 2")], "try again before you give up"),
+    "has no limit": (7, [(">= MAX_DELIVERIES", ">= 1_000")], "There are 0 dead letters"),
+    "gives up at once": (7, [(">= MAX_DELIVERIES", ">= 2")], "try again before you give up"),
     "has no mark": (
         8,
         [("if redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[2]) then", "if true then")],

@@ -198,7 +198,7 @@ def test_what_a_killed_member_had_in_flight_goes_to_the_next_owner(
 def test_two_processes_with_one_number_do_not_read_one_partition(
     server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redisflow_lab.partitions.ownership._WAITS_S", 0.5)
+    monkeypatch.setattr("redisflow_lab.partitions.ownership._PATIENCE_S", 0.5)
     producer = PartitionedProducer(server.redis, name, partitions=2)
     first, second = (
         PartitionedConsumer(
@@ -276,7 +276,7 @@ def test_an_owner_that_was_replaced_during_a_message_handles_no_other(
     It may be the first to reach the server again, and has a batch in memory.
     """
     ownership = "redisflow_lab.partitions.ownership"
-    monkeypatch.setattr(f"{ownership}.LASTS_S", 1.0)
+    monkeypatch.setattr(f"{ownership}.OWNERSHIP_S", 1.0)
     monkeypatch.setattr(f"{ownership}.TRUSTED_S", 0.8, raising=False)
     monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 30.0)
     contents = [f"a:{number}" for number in range(10)]
@@ -312,7 +312,7 @@ def test_an_owner_that_was_replaced_for_a_while_begins_again(
     server: Lab, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a pause in which another process came, handled everything and left."""
-    monkeypatch.setattr("redisflow_lab.partitions.ownership.LASTS_S", 1.0)
+    monkeypatch.setattr("redisflow_lab.partitions.ownership.OWNERSHIP_S", 1.0)
     monkeypatch.setattr("redisflow_lab.partitions.ownership.TRUSTED_S", 0.8)
     monkeypatch.setattr("redisflow_lab.partitions.consumer.RENEW_S", 30.0)
     producer = PartitionedProducer(server.redis, name, partitions=1)

@@ -23,7 +23,7 @@ from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.interfaces import Handler
 from redisflow_lab.lab import Lab
 
-MOST_DELIVERIES = 3
+MAX_DELIVERIES = 3
 """Of a neighbour whose handler does not fail: the first, one with the killer, the last."""
 
 BATCHES = [
@@ -109,7 +109,7 @@ class Journal:
         deliveries = self.deliveries()
         for content in neighbours:
             failures = content.endswith("fails once")
-            assert deliveries[content][-1] <= MOST_DELIVERIES + failures, content
+            assert deliveries[content][-1] <= MAX_DELIVERIES + failures, content
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from redisflow_lab.lab.recording.recorder import Recorder
 from redisflow_lab.lab.recording.recording import Recording
 from redisflow_lab.lab.views import history
 from redisflow_lab.lab.views.layout import Layout
-from redisflow_lab.lab.views.replay import MOST_STEPS, Replay
+from redisflow_lab.lab.views.replay import MAX_STEPS, Replay
 from redisflow_lab.lab.views.shapes import STYLES, Frame, Path, Rect, Text
 from redisflow_lab.lab.views.story import CELLS
 from redisflow_lab.lab.views.storyboard import storyboard
@@ -399,9 +399,9 @@ def test_ten_thousand_moments_are_shown_in_steps_and_the_page_says_so(
         Happening(number / 100, "command", f"the {number}th") for number in range(10_000)
     ]
     page = Replay(Recording("orders", moments, happenings, 5), "billing").html
-    assert f"10,000 moments, shown in {MOST_STEPS:,} steps." in page
+    assert f"10,000 moments, shown in {MAX_STEPS:,} steps." in page
     assert "The 5 moments before these were not kept." in page
-    assert page.count('"caption":') == MOST_STEPS
+    assert page.count('"caption":') == MAX_STEPS
     assert "the 9990th" not in page  # counted as one of several
     assert " more); the 9996th; the 9997th; the 9998th; the 9999th" in page
 

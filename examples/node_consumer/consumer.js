@@ -13,7 +13,7 @@ import protobuf from "protobufjs";
 import { createClient, RESP_TYPES } from "redis";
 
 const MIN_IDLE_MS = 5_000;
-const MOST_DELIVERIES = 5;
+const MAX_DELIVERIES = 5;
 const A_DAY_S = 86_400;
 
 // Without the mark: push the effect and set the mark. One script is one step on the server.
@@ -109,7 +109,7 @@ async function handle(id, fields) {
 
 async function giveUpIfItFailedTooOften(id, fields) {
   const [row] = await send("XPENDING", options.stream, options.group, id, id, 1);
-  if (row && Number(row[3]) >= MOST_DELIVERIES) {
+  if (row && Number(row[3]) >= MAX_DELIVERIES) {
     await client
       .multi()
       .addCommand(["XADD", `${options.stream}:dead`, "*", ...fields])

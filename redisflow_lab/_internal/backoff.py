@@ -30,7 +30,7 @@ from redisflow_lab._internal.tls import TlsError, refuses_certificate
 _FIRST_S, _LONGEST_S = 0.05, 2.0
 # Enough to reach the longest wait. Without a limit, redis-py computes 2.0 to the power of
 # the number of tries, which overflows after half an hour.
-_MOST_DOUBLINGS = 10
+_MAX_DOUBLINGS = 10
 
 # The first class that matches gives the reason: redis-py derives some of these from others.
 _TRANSIENT: dict[type[Exception], str] = {
@@ -120,7 +120,7 @@ class Backoff:
             self._log.warning("%s: %s, retrying: %s", self._who, reason, text)
         self._reason = reason
         self._on_outage(reason)
-        wait_s = self._backoff.compute(min(self._tries, _MOST_DOUBLINGS))
+        wait_s = self._backoff.compute(min(self._tries, _MAX_DOUBLINGS))
         self._tries += 1
         return float(wait_s)
 

@@ -6,9 +6,9 @@ from textwrap import indent
 
 from redisflow_lab._internal.user_code import ENDS_THE_PROCESS
 
-_MOST = 200
+_MAX_CHARACTERS = 200
 """How many characters to show: a name of several megabytes would hide everything else."""
-_MOST_OF_A_TRACEBACK = 20_000
+_MAX_OF_A_TRACEBACK = 20_000
 
 # Control characters, format characters (which reverse the direction of text, for example),
 # lone surrogates, and the two separators that end a line.
@@ -16,7 +16,7 @@ _ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"  # format characters that emoji and several scripts need
 
 
-def printable(text: str, most: int = _MOST) -> str:
+def printable(text: str, most: int = _MAX_CHARACTERS) -> str:
     """`text` on one line, with control characters escaped, truncated to `most` characters.
 
     Entries, names and errors may hold text from anyone. Without this, an escape sequence could
@@ -49,7 +49,7 @@ def printable_traceback(error: BaseException) -> str:
         for part in formatted
     ]
     # Indented, so that no line of a message looks like a line of the log.
-    return indent("\n".join(parts)[-_MOST_OF_A_TRACEBACK:], "  ")
+    return indent("\n".join(parts)[-_MAX_OF_A_TRACEBACK:], "  ")
 
 
 def _escape(character: str) -> str:

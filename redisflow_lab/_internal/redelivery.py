@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from redisflow_lab._internal.group import Pending
 
 _LIMIT_FOR_SHARING = 4
-_MOST_TOGETHER = 1_000  # a script can pass some thousand ids to one command
+_MAX_TOGETHER = 1_000  # a script can pass some thousand ids to one command
 
 
 def redelivery_batches(
@@ -23,7 +23,7 @@ def redelivery_batches(
     together: list[bytes] = []
     for entry_id, deliveries in pending:
         shares = deliveries == 1 and max_deliveries >= _LIMIT_FOR_SHARING
-        if together and not (shares and len(together) < _MOST_TOGETHER):
+        if together and not (shares and len(together) < _MAX_TOGETHER):
             yield together
             together = []
         if shares:

@@ -9,7 +9,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from redisflow_lab._internal.wire import Command
 
-MOST_ARGUMENTS = 7_000  # Lua can unpack at most 8,000 values: LUAI_MAXCSTACK
+MAX_ARGUMENTS = 7_000  # Lua can unpack at most 8,000 values: LUAI_MAXCSTACK
 
 
 class ScriptRefusedError(ResponseError):
@@ -32,7 +32,7 @@ def script_command(script: str, keys: Sequence[str], *arguments: Any) -> Command
 
     Raises ScriptRefusedError if there are more arguments than a script can take.
     """
-    if len(arguments) > MOST_ARGUMENTS:
+    if len(arguments) > MAX_ARGUMENTS:
         raise ScriptRefusedError(f"a script cannot take {len(arguments)} arguments")
     return ("EVAL", script, len(keys), *keys, *arguments)
 

@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from redisflow_lab._internal.printable import printable
 
-_MOST_REDIRECTIONS = 10
+_MAX_REDIRECTIONS = 10
 _AT_ONCE = 2  # a slot that has moved twice meanwhile needs two
 
 Address = tuple[str, int]
@@ -66,7 +66,7 @@ def redirections() -> Iterator[None]:
 
     While a slot is given to its new owner, the two nodes may name each other for a moment.
     """
-    for number in range(_MOST_REDIRECTIONS):
+    for number in range(_MAX_REDIRECTIONS):
         if number >= _AT_ONCE:
             ThreadEvent().wait(0.001 * 2**number)
         yield

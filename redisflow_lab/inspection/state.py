@@ -19,9 +19,9 @@ from redisflow_lab.inspection.moment import of_one_moment
 
 NEWEST = 24
 """How many entries of the stream a state lists: the newest."""
-MOST_PENDING = 1_000
+MAX_PENDING = 1_000
 """How many pending entries of a group a state lists: the oldest, and all among the newest."""
-MOST_DEAD = 12
+MAX_DEAD = 12
 """How many dead letters a state lists: the newest."""
 
 
@@ -142,12 +142,12 @@ class Reader:
             pipeline.xinfo_stream(self._stream)
             pipeline.xinfo_groups(self._stream)
             pipeline.xlen(self._dead)
-            pipeline.xrevrange(self._dead, count=MOST_DEAD if fetch else 1)
+            pipeline.xrevrange(self._dead, count=MAX_DEAD if fetch else 1)
             for name in asked:
                 pipeline.xinfo_consumers(self._stream, name)
-                pipeline.xpending_range(self._stream, name, "-", "+", MOST_PENDING)
+                pipeline.xpending_range(self._stream, name, "-", "+", MAX_PENDING)
                 since = newest if name in many else "+"
-                pipeline.xpending_range(self._stream, name, since, "+", MOST_PENDING)
+                pipeline.xpending_range(self._stream, name, since, "+", MAX_PENDING)
             if fetch:
                 pipeline.xrevrange(self._stream, count=NEWEST)
 
@@ -160,7 +160,7 @@ class Reader:
         )  # fmt: skip
         self._groups, self._changing = found, version != self._version
         self._many = {
-            _text(group["name"]) for group in groups if group["pending"] > MOST_PENDING
+            _text(group["name"]) for group in groups if group["pending"] > MAX_PENDING
         }
         if fetch:
             self._version = version

@@ -7,7 +7,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.printable import printable
-from redisflow_lab.partitions.placing import MOST_PARTITIONS
+from redisflow_lab.partitions.placing import MAX_PARTITIONS
 
 
 class PartitionCountError(ValueError):
@@ -39,7 +39,7 @@ def read_count(client: Redis, stream: str) -> int | None:
     if found is None:
         return None
     text = found if isinstance(found, str) else found.decode(errors="backslashreplace")
-    if not re.fullmatch("[1-9][0-9]{0,3}", text) or int(text) > MOST_PARTITIONS:
+    if not re.fullmatch("[1-9][0-9]{0,3}", text) or int(text) > MAX_PARTITIONS:
         raise _no_count(stream, repr(printable(text, 40)))
     return int(text)
 

@@ -18,14 +18,14 @@ from redis.exceptions import ResponseError
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.scripts import run_script
 
-LASTS_S = 5.0
+OWNERSHIP_S = 5.0
 """How long a process is the owner without renewing this, in seconds."""
 RENEW_S = 1.0
 """How often it renews this, in seconds."""
 TRUSTED_S = 3.0
 """How long after a renewal it handles messages without asking again, in seconds. Shorter than
-`LASTS_S`: a replica that is promoted may have missed the last renewals."""
-_WAITS_S = 2 * LASTS_S
+`OWNERSHIP_S`: a replica that is promoted may have missed the last renewals."""
+_PATIENCE_S = 2 * OWNERSHIP_S
 _LOOKS_S = 0.2
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -114,7 +114,7 @@ class Ownership:
         Returns False if `stop` was set first. Raises OwnedElsewhereError if another process
         goes on to be the owner for ten seconds, and redis.RedisError as usual.
         """
-        until = monotonic() + _WAITS_S
+        until = monotonic() + _PATIENCE_S
         while not stop.is_set():
             try:
                 self.keep()
@@ -127,7 +127,7 @@ class Ownership:
         return False
 
     def keep(self) -> bool:
-        """Be the owner for `LASTS_S` from now, also if the key has expired.
+        """Be the owner for `OWNERSHIP_S` from now, also if the key has expired.
 
         Returns whether this process has been the owner all the time since `begin`. Raises
         OwnedElsewhereError if another process is the owner.
@@ -148,7 +148,7 @@ class Ownership:
 
     def _set_or_renew(self) -> bool:
         """Set the key, or renew it if it is this process' own. True if it was missing."""
-        me, lasts_ms = self._member.value, int(1_000 * LASTS_S)
+        me, lasts_ms = self._member.value, int(1_000 * OWNERSHIP_S)
         try:
             owner = self._redis.set(self._key, me, nx=True, get=True, px=lasts_ms)
         except ResponseError as error:

@@ -7,7 +7,7 @@ from binascii import crc32
 
 from redisflow_lab._internal.checks import check_name, check_positive
 
-MOST_PARTITIONS = 1_024
+MAX_PARTITIONS = 1_024
 
 
 def partition_of(partition_key: str | bytes, partitions: int) -> int:
@@ -28,7 +28,7 @@ def partition_of(partition_key: str | bytes, partitions: int) -> int:
             "partition_key is empty: all such messages would be in one partition. Give what "
             "the order is needed for, such as the number of the customer"
         )
-    if type(partitions) is not int or not 1 <= partitions <= MOST_PARTITIONS:
+    if type(partitions) is not int or not 1 <= partitions <= MAX_PARTITIONS:
         check_count(partitions)
     try:
         raw = partition_key.encode() if isinstance(partition_key, str) else partition_key
@@ -41,8 +41,8 @@ def partition_of(partition_key: str | bytes, partitions: int) -> int:
 
 def check_count(partitions: int) -> None:
     """Raise TypeError or ValueError unless this can be the number of partitions."""
-    if check_positive("partitions", partitions) > MOST_PARTITIONS:
-        raise ValueError(f"partitions must be at most {MOST_PARTITIONS:,}, not {partitions}")
+    if check_positive("partitions", partitions) > MAX_PARTITIONS:
+        raise ValueError(f"partitions must be at most {MAX_PARTITIONS:,}, not {partitions}")
 
 
 def partition_streams(stream: str, partitions: int) -> list[str]:

@@ -10,7 +10,7 @@ _CHANGE = {
     "XADD", "XTRIM", "XDEL", "XSETID", "XGROUP", "XREADGROUP", "XACK", "XCLAIM", "XAUTOCLAIM",
     "XACKDEL", "XDELEX", "XNACK", "DEL", "RENAME",
 }  # fmt: skip
-_MOST = 20
+_MAX_CHARACTERS = 20
 """The most characters that are shown of each part of a command."""
 
 
@@ -22,7 +22,7 @@ def changes(command: Sequence[Any], stream: str) -> bool:
 
 def in_words(command: Sequence[Any], reply: Any) -> str:
     """The command as typed in redis-cli, and a summary of the reply."""
-    parts = [printable(without_prefix(_text(part)), _MOST) for part in command]
+    parts = [printable(without_prefix(_text(part)), _MAX_CHARACTERS) for part in command]
     if parts[0].upper() == "XADD":  # the content of a message is not shown
         parts = [*parts[: _first_field(parts)], "..."]
     return f"{' '.join(parts)} → {_answer(reply)}"
@@ -41,7 +41,7 @@ def _answer(reply: Any) -> str:
         case True:
             return "OK"
         case bytes() | str() | int():
-            return printable(_text(reply), _MOST)
+            return printable(_text(reply), _MAX_CHARACTERS)
         case None:
             return "nothing"
         case list() | dict() if not reply:
@@ -52,7 +52,7 @@ def _answer(reply: Any) -> str:
             return _counted(len(entries))
         case list() | dict():
             return _counted(len(reply))
-    return printable(str(reply), _MOST)
+    return printable(str(reply), _MAX_CHARACTERS)
 
 
 def _counted(count: int) -> str:

@@ -21,7 +21,7 @@ SAMPLE_S = 0.02
 """Interval between samples. An event of a worker triggers one at once."""
 PAUSE_S = 0.005
 """Shortest pause between samples, so that a fast worker does not cause a flood of them."""
-MOST = 10_000
+MAX_KEPT = 10_000
 """How many moments, and how many happenings, are kept: the newest."""
 
 
@@ -35,8 +35,8 @@ class Recorder:
     def __init__(self, redis: Redis, stream: str) -> None:
         self.stream = stream
         self._redis, self._reader = redis, Reader(redis, stream, called=without_prefix(stream))
-        self._moments: deque[Moment] = deque(maxlen=MOST)
-        self._happenings: deque[Happening | Event] = deque(maxlen=MOST)
+        self._moments: deque[Moment] = deque(maxlen=MAX_KEPT)
+        self._happenings: deque[Happening | Event] = deque(maxlen=MAX_KEPT)
         self._taken = 0
         self.newest = Moment(0.0, None)
         """The last sample, whether or not it was kept."""

@@ -6,7 +6,7 @@ from redisflow_lab._internal.printable import printable
 from redisflow_lab.inspection.state import NO_GROUP, Group, State, order
 
 Label = Callable[[str], str]
-_MOST_NAMED = 4
+_MAX_NAMED = 4
 
 
 def differences(was: State, now: State, group: str, label: Label) -> list[str]:
@@ -102,8 +102,8 @@ def _read(before: Group, after: Group, label: Label) -> list[str]:
 
 def _named(ids: Iterable[str], label: Label) -> str:
     labels = [label(entry_id) for entry_id in sorted(ids, key=order)]
-    more = len(labels) - _MOST_NAMED
-    return ", ".join(labels[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(labels) - _MAX_NAMED
+    return ", ".join(labels[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _name(name: str) -> str:

@@ -12,7 +12,7 @@ from redisflow_lab.lab.views.shapes import Frame, Path, Rect, Text
 from redisflow_lab.lab.views.story import Seen, Story
 
 WIDTH = 900
-MOST_ROWS = 7
+MAX_ROWS = 7
 """How many consumers have a row; the others share one line of text."""
 _LEFT, _CELL, _ROW = 128.0, 46.0, 38.0
 _TOP = 46.0
@@ -36,8 +36,8 @@ class Layout:
 
     def __init__(self, recording: Recording, group: str, *, rows: int = 1) -> None:
         self.story = Story(recording, group)
-        self._consumers = self.story.consumers[:MOST_ROWS]
-        self._others = self.story.consumers[MOST_ROWS:]
+        self._consumers = self.story.consumers[:MAX_ROWS]
+        self._others = self.story.consumers[MAX_ROWS:]
         self.rows = max(rows, len(self._consumers) + bool(self._others))
         self._below = _TOP + 40 + 14 + _ROW * self.rows
         self.height = self._below + (46 if self.story.has_letters else 0) + 10
@@ -114,7 +114,7 @@ class Layout:
 
     def _row(self, name: str) -> float:
         """The upper edge of the row of a consumer."""
-        row = self._consumers.index(name) if name in self._consumers else MOST_ROWS
+        row = self._consumers.index(name) if name in self._consumers else MAX_ROWS
         return _TOP + 54 + _ROW * row
 
     def _owners(self, seen: Seen) -> Frame:

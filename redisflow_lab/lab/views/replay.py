@@ -14,7 +14,7 @@ from redisflow_lab.lab.views.layout import WIDTH, Layout
 from redisflow_lab.lab.views.proof import prove
 from redisflow_lab.lab.views.shapes import Frame
 
-MOST_STEPS = 1_000
+MAX_STEPS = 1_000
 """The most steps of a replay. Of a longer recording, evenly spaced moments are shown."""
 
 
@@ -67,7 +67,7 @@ class Replay:
     def _chosen(self) -> list[int]:
         """The numbers of the moments that are shown: evenly spaced, first and last included."""
         moments = len(self._recording.moments)
-        steps = min(moments, MOST_STEPS)
+        steps = min(moments, MAX_STEPS)
         if steps == 1:
             return [0]
         return [number * (moments - 1) // (steps - 1) for number in range(steps)]

@@ -22,7 +22,7 @@ CLAIMER = NAMES[-1]
 BOOKS = ["Dune", "Emma", "Ulysses", "Beloved", "Persuasion"]
 MIN_IDLE_MS = 60_000
 """Entries that have been idle for this long are claimed."""
-_MOST_TOLD = 50
+_MAX_TOLD = 50
 
 
 def handle_slowly(delivery: Delivery) -> None:
@@ -116,7 +116,7 @@ class Steering:
         except Exception as error:
             came = f"{type(error).__name__}: {error}"
         answer = "" if came is None else f"\n  {printable(str(came))}"
-        self.told = [*self.told, f"> {button.call}{answer}"][-_MOST_TOLD:]
+        self.told = [*self.told, f"> {button.call}{answer}"][-_MAX_TOLD:]
 
     def _running(self) -> "list[Worker]":
         workers: list[Worker] = self._lab.running_workers(self._stream, self._group)

@@ -18,7 +18,7 @@ OLDEST = 5
 """If there are more, this many cells are for the oldest pending entries."""
 _REMEMBERED = 3 * CELLS
 """How many of the newest ids are remembered, so that deleted entries can be shown."""
-_MOST_TOLD = 4
+_MAX_TOLD = 4
 _ID = re.compile(r"(?<![\w-])\d+-\d+(?![\w-])")
 
 
@@ -166,7 +166,7 @@ def _told(happened: Sequence[Happening]) -> Iterator[str]:
     # events of single entries.
     ranks = [(not of.entry_id, of.kind != "command") for of in happened]
     kept = {
-        *sorted(range(len(happened)), key=lambda number: (ranks[number], number))[-_MOST_TOLD:]
+        *sorted(range(len(happened)), key=lambda number: (ranks[number], number))[-_MAX_TOLD:]
     }
     for told, numbers in groupby(range(len(happened)), key=kept.__contains__):
         if told:

@@ -12,7 +12,7 @@ from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.still import Panel, draw_still
 from redisflow_lab.lab.views.story import Story
 
-MOST = 4
+MAX_PICTURES = 4
 """How many moments are shown; the last one always is."""
 
 
@@ -69,10 +69,10 @@ def _key_moments(story: Story) -> list[_Key]:
         labels = dict.fromkeys(story.label(happening.entry_id) for happening in claims)
         title = f"{printable(claims[0].consumer)} claims {', '.join(labels)}"
         keys.setdefault(seen, _Key(seen, title, settled=False))
-    room = MOST - len(keys.keys() | {last})
+    room = MAX_PICTURES - len(keys.keys() | {last})
     for number in [number for number in begins if number not in keys][: max(room, 0)]:
         keys[number] = begins[number]
-    chosen = [keys[number] for number in sorted(keys) if number != last][: MOST - 1]
+    chosen = [keys[number] for number in sorted(keys) if number != last][: MAX_PICTURES - 1]
     return [*chosen, keys.get(last, _Key(last, "in the end"))]
 
 

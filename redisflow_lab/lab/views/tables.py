@@ -31,7 +31,7 @@ _LEFT, _RIGHT = (f' style="{_CELL};text-align:{side}"' for side in ("left", "rig
 EVERY_ENTRY = 2**63 - 1
 """The largest COUNT of a command: XPENDING lists entries only with a COUNT."""
 
-_MOST_ROWS = 1_000
+_MAX_ROWS = 1_000
 """How many rows are shown, as a browser cannot show a million. The table has them all."""
 
 
@@ -75,12 +75,12 @@ class Table(pd.DataFrame):
 
     def _heading(self) -> list[str]:
         """The caption, and how much of a long table is shown."""
-        cut = f"the first {_MOST_ROWS:,} of {len(self):,} rows"
-        lines = [self.caption, cut if len(self) > _MOST_ROWS else ""]
+        cut = f"the first {_MAX_ROWS:,} of {len(self):,} rows"
+        lines = [self.caption, cut if len(self) > _MAX_ROWS else ""]
         return [line for line in lines if line]
 
     def _shown(self) -> list["_Column"]:
-        rows = self.iloc[:_MOST_ROWS]
+        rows = self.iloc[:_MAX_ROWS]
         index = rows.index
         plain = (
             index.nlevels == 1

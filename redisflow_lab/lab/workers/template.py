@@ -25,7 +25,7 @@ __all__ = ["pickling", "worker_process"]
 
 _PR_SET_PDEATHSIG = 1
 _LARGEST = 4_096
-_MOST_FDS = 8
+_MAX_FDS = 8
 
 
 class Template:
@@ -56,7 +56,7 @@ class Template:
                 os.read(ended, 512)
                 self._report()
             if self._control.fileno() in ready:
-                packet, fds, _, _ = socket.recv_fds(self._control, _LARGEST, _MOST_FDS)
+                packet, fds, _, _ = socket.recv_fds(self._control, _LARGEST, _MAX_FDS)
                 if not packet:
                     self._kill_all()
                     sys.exit()

@@ -27,7 +27,7 @@ from redisflow_lab.lab.workers.worker_process import CRASH_POINTS, Job, Options,
 _LAST_EVENTS_S = 2.0
 """Limit for reading the last events. A process that the handler started may hold the pipe."""
 
-_LONGEST_ERROR, _MOST_ERRORS = 200, 3
+_LONGEST_ERROR, _MAX_ERRORS = 200, 3
 """How many characters of an error, and how many errors, the message of a timeout quotes."""
 
 
@@ -210,7 +210,7 @@ class Worker:
         deliveries = sum(event.kind is Kind.DELIVERED for event in events)
         raised = ", and ".join(
             f"{printable(error, _LONGEST_ERROR)} in {count} of {deliveries} deliveries"
-            for error, count in errors.most_common(_MOST_ERRORS)
+            for error, count in errors.most_common(_MAX_ERRORS)
         )
         return f"Its handler raised {raised}. The traceback is in the worker's `output`."
 

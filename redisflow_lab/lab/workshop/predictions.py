@@ -13,7 +13,7 @@ from redisflow_lab.lab.workshop.verdict import wrapped
 LONGEST = 200
 """The most characters of a predicted text, and the most digits of a predicted number."""
 
-MOST = 20
+MAX_CHARACTERS = 20
 """The most parts of a predicted list."""
 
 
@@ -95,7 +95,7 @@ def _check_name(name: str) -> str:
 def _problem_of(value: Any) -> str:
     """Why this value cannot be a prediction; empty if it can."""
     if isinstance(value, list):
-        if len(value) > MOST:
+        if len(value) > MAX_CHARACTERS:
             return f"it has {len(value):,} parts"
         return next(filter(None, map(_problem_of, value)), "")
     if isinstance(value, str) and len(value) > LONGEST:

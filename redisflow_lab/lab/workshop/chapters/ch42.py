@@ -274,7 +274,7 @@ alice.read_new(task.bill)"""
         "Who is handled first is then a question of your loop: fair turns answer it."
     )
 
-    _ORDERS, _RETURNS, _MOST = 200, 20, 5
+    _ORDERS, _RETURNS, _MAX_BEFORE = 200, 20, 5
 
     def set(self, scene: Scene) -> None:
         scene.publish(self._ORDERS)
@@ -306,10 +306,10 @@ alice.read_new(task.bill)"""
                     "Both streams have some. Run the cell with exercise(...) again, and read "
                     "from both."
                 )
-            if (before := kinds.index(one)) > self._MOST:
+            if (before := kinds.index(one)) > self._MAX_BEFORE:
                 raise NotYetError(
                     f"The first {one} waited for {before} {other}s ({command}), and at most "
-                    f"{self._MOST} were allowed.\n"
+                    f"{self._MAX_BEFORE} were allowed.\n"
                     "Run the cell with exercise(...) again: how many does one read take, and "
                     "which of what it took is handled first?"
                 )

@@ -20,7 +20,7 @@ from redisflow_lab.message import Message
 GROUP = "workers"
 MIN_IDLE_MS = 5_000
 """An entry that has been idle for this long may be claimed."""
-MOST_DELIVERIES = 5
+MAX_DELIVERIES = 5
 """A message that failed at this many deliveries is dead-lettered."""
 SOON_S = 10.0
 """Time limit for what a program should do at once."""

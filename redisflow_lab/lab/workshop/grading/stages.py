@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from redisflow_lab.lab.workshop.exercise import NotYetError, counted
 from redisflow_lab.lab.workshop.grading.arena import (
     GROUP,
+    MAX_DELIVERIES,
     MIN_IDLE_MS,
-    MOST_DELIVERIES,
     Arena,
     Run,
 )
@@ -229,21 +229,21 @@ def _dead_letters_poison_messages(new: Attempt) -> None:
         state,
         lambda: (
             f"The effect of one message has failed {failing.tries} x. Expected: after delivery "
-            f"{MOST_DELIVERIES} it is added to {arena.stream}:dead and acknowledged. There are "
+            f"{MAX_DELIVERIES} it is added to {arena.stream}:dead and acknowledged. There are "
             f"{len(arena.dead_letters())} dead letters and {len(arena.pending())} pending "
             "entries (chapter 12)"
         ),
         run=run,
         limit_s=15,
     )
-    if failing.tries < MOST_DELIVERIES:
+    if failing.tries < MAX_DELIVERIES:
         raise NotYetError(
-            f"The message was dead-lettered after {failing.tries} of {MOST_DELIVERIES} "
+            f"The message was dead-lettered after {failing.tries} of {MAX_DELIVERIES} "
             "deliveries. Most errors are transient: try again before you give up (chapter 12)."
         )
-    if failing.tries > MOST_DELIVERIES:
+    if failing.tries > MAX_DELIVERIES:
         raise NotYetError(
-            f"The message was handled {failing.tries} times, and not {MOST_DELIVERIES}, before "
+            f"The message was handled {failing.tries} times, and not {MAX_DELIVERIES}, before "
             "it was dead-lettered. Look at the delivery count that XPENDING shows (chapter 12)."
         )
     if arena.dead_letters() != [poison]:
