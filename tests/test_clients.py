@@ -10,7 +10,7 @@ from network import address_of
 from redis import Redis
 
 from redisflow_lab import Message, RedisStreamProducer
-from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.groups import status_of
 from redisflow_lab.inspection.state import Reader
 from redisflow_lab.lab import Lab
 from redisflow_lab.metrics import StreamCollector
@@ -69,11 +69,11 @@ def test_a_client_of_any_settings_looks_at_streams(
     )
     for stream in ("orders", *partition_streams("parcels", 2)):
         own_lab.redis.xgroup_create(stream, "billing", id="0", mkstream=True)
-    (group,) = look_at(client, "orders").groups
+    (group,) = status_of(client, "orders").groups
     assert (group.name, group.lag) == ("billing", 1)
     assert Reader(client, "orders").read().groups["billing"].lag == 1
-    looks = Partitions(client, "parcels").look()
-    assert sum(each.look.groups[0].lag or 0 for each in looks if each.look) == 1
+    statuses = Partitions(client, "parcels").status()
+    assert sum(each.status.groups[0].lag or 0 for each in statuses if each.status) == 1
     lags = [
         sample.value
         for family in StreamCollector(client, ["orders"], partitioned=["parcels"]).collect()

@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pandas as pd
 
-from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.groups import status_of
 from redisflow_lab.lab import Lab
 
 
@@ -64,11 +64,11 @@ def test_the_seconds_are_the_age_of_the_oldest_that_was_not_delivered(
         lab.redis.xadd(stream, {"data": b""}, id=f"{now_ms - 1_000 * age_s}-0")
     lab.redis.xgroup_create(stream, "billing", id="0")
     for oldest_s in (90, 30):
-        (group,) = look_at(lab.redis, stream).groups
+        (group,) = status_of(lab.redis, stream).groups
         assert group.lag_s is not None
         assert oldest_s <= group.lag_s < oldest_s + 30
         read(lab, stream, 1)
-    (group,) = look_at(lab.redis, stream).groups
+    (group,) = status_of(lab.redis, stream).groups
     assert (group.lag, group.lag_s, group.pending, group.consumers) == (0, 0.0, 2, 1)
     assert group.oldest_pending_id == f"{now_ms - 90_000}-0"
 
@@ -76,7 +76,7 @@ def test_the_seconds_are_the_age_of_the_oldest_that_was_not_delivered(
 def test_the_seconds_are_unknown_if_a_producer_chose_the_ids(lab: Lab, stream: str) -> None:
     lab.redis.xadd(stream, {"data": b""}, id="5-0")
     lab.redis.xgroup_create(stream, "billing", id="0")
-    (group,) = look_at(lab.redis, stream).groups
+    (group,) = status_of(lab.redis, stream).groups
     assert (group.lag, group.lag_s) == (1, None)
 
 

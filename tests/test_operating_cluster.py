@@ -24,7 +24,7 @@ from several import lab_of, put_in_order
 from redisflow_lab import Delivery, Message, RedisStreamConsumer, RedisStreamProducer
 from redisflow_lab._internal.connection import slot_client
 from redisflow_lab.idempotency import handle_once
-from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.groups import status_of
 from redisflow_lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.inspection.state import Reader
 from redisflow_lab.lab import Lab
@@ -95,9 +95,9 @@ def test_a_stream_on_any_node_is_looked_at(redis: RedisCluster, orders: str) -> 
     for stream in (f"{orders}:a", f"{other_slot_than(orders)}:a"):
         publish(redis, stream, *numbered(5))
         a_group_that_has_read(redis, stream, 2)
-        look = look_at(redis, stream)
-        assert (look.length, look.dead) == (5, 0)
-        assert [(group.lag, group.pending) for group in look.groups] == [(3, 2)]
+        status = status_of(redis, stream)
+        assert (status.length, status.dead) == (5, 0)
+        assert [(group.lag, group.pending) for group in status.groups] == [(3, 2)]
         reader = Reader(redis, stream)
         state = reader.read()
         assert len(state.entries) == 5
@@ -105,7 +105,7 @@ def test_a_stream_on_any_node_is_looked_at(redis: RedisCluster, orders: str) -> 
         publish(redis, stream, "more")
         assert reader.read().length == 6
     with pytest.raises(NoSuchStreamError, match="no stream"):
-        look_at(redis, f"{orders}:missing")
+        status_of(redis, f"{orders}:missing")
 
 
 def test_dead_letters_in_another_slot_are_not_counted_as_none(
@@ -113,7 +113,7 @@ def test_dead_letters_in_another_slot_are_not_counted_as_none(
 ) -> None:
     name = orders.strip("{}")
     publish(redis, name, "a")
-    assert look_at(redis, name).dead is None
+    assert status_of(redis, name).dead is None
     with pytest.raises(ValueError, match="Give them one hash tag"):
         Reader(redis, name)
 
@@ -157,10 +157,10 @@ def test_a_look_follows_a_slot_that_moves(
     kept = slot_client(redis, orders)
     reader = Reader(redis, orders)
     for _ in move_slot(cluster, orders):
-        look = look_at(kept, orders)
-        assert (look.length, look.dead, look.groups[0].pending) == (2, 0, 1)
+        status = status_of(kept, orders)
+        assert (status.length, status.dead, status.groups[0].pending) == (2, 0, 1)
         assert reader.read().length == 2
-    assert look_at(kept, orders).length == 2
+    assert status_of(kept, orders).length == 2
 
 
 def test_an_effect_happens_once_also_where_its_slot_moves(
@@ -561,9 +561,9 @@ def test_the_first_node_of_a_cluster_hides_only_what_it_has(
             (content, Message("web", content)) for content in numbered(60)
         )
     impatient = RedisCluster.from_url(cluster.url, socket_timeout=0.5)
-    looks = [Partitions(impatient, name) for name in (counted, other)]
-    for each in looks:
-        assert not any(partition.problem for partition in each.look())
+    both = [Partitions(impatient, name) for name in (counted, other)]
+    for each in both:
+        assert not any(partition.problem for partition in each.status())
     down = {
         name: [
             each for each in partition_streams(name, 12) if cluster.slot_owner(each) == "node-1"
@@ -575,8 +575,8 @@ def test_the_first_node_of_a_cluster_hides_only_what_it_has(
     cluster.nodes[next(iter(table[table["primary"] == "node-1"]["node"]))].kill()
     getattr(cluster.nodes["node-1"], way)()
     try:
-        for each in looks:
-            problems = {found.stream: found.problem for found in each.look() if found.problem}
+        for each in both:
+            problems = {found.stream: found.problem for found in each.status() if found.problem}
             assert sorted(problems) == sorted(down[each.stream])
             assert len({*map(id, problems.values())}) == 1  # it was asked once
         if way == "pause":  # each command waits for five seconds then

@@ -12,7 +12,7 @@ NEVER = inf
 """A time that never comes, for when there is no lease to renew."""
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """What another thread sees of what is in flight.
 
     entries:        that are not finished
@@ -145,7 +145,7 @@ class InFlight:
             entry_id for batch in self._queued for entry_id in batch
         ]
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """What is in flight. Any thread may ask: each attribute is read once."""
         batch, rest, queued, prefetched = (
             self._batch, self._rest, tuple(self._queued), self._prefetched
@@ -158,7 +158,7 @@ class InFlight:
             (len(prefetched), self._prefetched_at),
         )
         times = [at for count, at in parts if count]
-        return Look(
+        return Snapshot(
             sum(count for count, _ in parts),
             min(times, default=None),
             began_at if batch and began_at < NEVER else None,

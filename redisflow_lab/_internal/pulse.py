@@ -44,7 +44,7 @@ class Pulse:
     def health(self) -> Health:
         """The health as of now."""
         now, outage, polled_at = monotonic(), self._outage, self._polled_at
-        seen = self._in_flight.look()
+        seen = self._in_flight.snapshot()
         return Health(
             is_running=self._is_running,
             outage_s=None if outage is None else now - outage[0],

@@ -9,7 +9,7 @@ from redisflow_lab.cli.asking import Yes, confirm
 from redisflow_lab.cli.entries import Group, Stream
 from redisflow_lab.cli.output import Json, counted, show_json
 from redisflow_lab.cli.server import HERE, Url, fail, stream_at
-from redisflow_lab.inspection.groups import GroupLook, look_at
+from redisflow_lab.inspection.groups import GroupStatus, status_of
 from redisflow_lab.inspection.missing import explaining_missing
 
 app = typer.Typer(no_args_is_help=True, help="The groups of a stream.")
@@ -33,8 +33,8 @@ def delete(
     with stream_at(url, stream) as redis:
         with explaining_missing(redis, stream, group):
             redis.xinfo_consumers(stream, group)
-        look = look_at(redis, stream)
-        found = next((each for each in look.groups if each.name == group), None)
+        status = status_of(redis, stream)
+        found = next((each for each in status.groups if each.name == group), None)
         if found is None:
             fail(f"the group {printable(group)} has just been deleted by another command")
         if not dry_run:
@@ -47,7 +47,7 @@ def delete(
         print(f"{'Deleted' if deleted else 'Not deleted'}: {_described(found)}.")
 
 
-def _described(group: GroupLook) -> str:
+def _described(group: GroupStatus) -> str:
     lag = "an unknown number of entries" if group.lag is None else _entries(group.lag)
     consumers = counted(group.consumers, "consumer", "consumers")
     return (

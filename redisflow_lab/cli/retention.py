@@ -14,7 +14,7 @@ from redisflow_lab.cli.durations import seconds, shortly
 from redisflow_lab.cli.entries import Group, Stream
 from redisflow_lab.cli.output import Json, counted, show, show_json
 from redisflow_lab.cli.server import HERE, Url, stream_at
-from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.groups import status_of
 from redisflow_lab.inspection.missing import NoSuchStreamError, explaining_missing
 from redisflow_lab.retention import trim as trim_stream
 
@@ -106,7 +106,7 @@ def _what_holds(redis: Redis, stream: str, name: str) -> str:
     named = printable(name)
     # Entries are removed by now: that this cannot be told must not look like a failure.
     with suppress(NoSuchStreamError, NoPermissionError):
-        for group in look_at(redis, stream).groups:
+        for group in status_of(redis, stream).groups:
             if group.name == name:
                 if group.pending:
                     idle = shortly(group.oldest_idle_ms / 1_000)

@@ -23,7 +23,7 @@ from redisflow_lab._internal.server_errors import explain_server_error
 from redisflow_lab.cli.durations import seconds
 from redisflow_lab.cli.output import Json, console, show_line
 from redisflow_lab.cli.server import HERE, Url, server_at
-from redisflow_lab.inspection.groups import look_at
+from redisflow_lab.inspection.groups import status_of
 from redisflow_lab.inspection.missing import NoSuchStreamError, NotAStreamError
 from redisflow_lab.signals import stop_on_signals
 
@@ -86,7 +86,7 @@ def _sample(
     found: list[dict[str, Any]] = []
     for stream, client in clients.items():
         try:
-            look = asdict(look_at(client, stream))
+            status = asdict(status_of(client, stream))
         except (NoSuchStreamError, NotAStreamError) as error:
             found.append({"stream": stream, "problem": str(error)})
             continue
@@ -96,11 +96,11 @@ def _sample(
                 return {"at": at, "problem": problem, "streams": []}
             found.append({"stream": stream, "problem": problem})  # of this shard only
             continue
-        look["entries_per_s"] = _rate(before, (stream, ""), look["added"], passed_s)
-        for group in look["groups"]:
+        status["entries_per_s"] = _rate(before, (stream, ""), status["added"], passed_s)
+        for group in status["groups"]:
             key = (stream, group["name"])
             group["read_per_s"] = _rate(before, key, group["read"], passed_s)
-        found.append({"stream": stream, "problem": None, **look})
+        found.append({"stream": stream, "problem": None, **status})
     return {"at": at, "problem": None, "streams": found}
 
 

@@ -18,7 +18,7 @@ _TIMES = range(1_000_000_000_000, 10_000_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class GroupLook:
+class GroupStatus:
     """A group of a stream at one moment.
 
     lag:               entries that were not delivered to it yet; None if it is not known
@@ -46,7 +46,7 @@ class GroupLook:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLook:
+class StreamStatus:
     """A stream at one moment.
 
     length: how many entries it holds
@@ -61,22 +61,22 @@ class StreamLook:
     added: int
     oldest_s: float | None
     dead: int | None
-    groups: tuple[GroupLook, ...]
+    groups: tuple[GroupStatus, ...]
 
 
-def look_at(redis: Redis | RedisCluster, stream: str) -> StreamLook:
+def status_of(redis: Redis | RedisCluster, stream: str) -> StreamStatus:
     """Ask the server for a stream and its groups, all of one moment. Reads no content in bulk.
 
-    redis: a client of the server, or of the cluster. To look often at a stream of a cluster,
+    redis: a client of the server, or of the cluster. To ask often about a stream of a cluster,
            give a client of its slot, which keeps its connection
 
     Raises NoSuchStreamError, NotAStreamError, or redis.RedisError as usual.
     """
     with on_slot(redis, stream) as client:
-        return _look_at(client, stream)
+        return _status_of(client, stream)
 
 
-def _look_at(redis: Redis, stream: str) -> StreamLook:
+def _status_of(redis: Redis, stream: str) -> StreamStatus:
     with explaining_missing(redis, stream):
         known: Any = redis.xinfo_groups(stream)
         for _ in range(_TRIES):
@@ -89,7 +89,7 @@ def _look_at(redis: Redis, stream: str) -> StreamLook:
         groups = tuple(_group(group, info, now_ms, by_name) for group in known)
         first = info["first-entry"]
         oldest_s = _age_s(first[0], now_ms) if first else None
-        return StreamLook(info["length"], info["entries-added"], oldest_s, dead, groups)
+        return StreamStatus(info["length"], info["entries-added"], oldest_s, dead, groups)
 
 
 def _ask(redis: Redis, stream: str, asked: list[tuple[bytes, bytes]]) -> tuple[Any, ...]:
@@ -113,9 +113,9 @@ def _ask(redis: Redis, stream: str, asked: list[tuple[bytes, bytes]]) -> tuple[A
 
 def _group(
     group: dict[str, Any], info: dict[str, Any], now_ms: int, answers: dict[bytes, Any]
-) -> GroupLook:
+) -> GroupStatus:
     oldest, waiting = answers.get(group["name"], ([], []))
-    return GroupLook(
+    return GroupStatus(
         name=group["name"].decode(errors="backslashreplace"),
         lag=lag_of(group, info),
         lag_s=_lag_s(waiting, group["last-delivered-id"], now_ms),

@@ -280,17 +280,18 @@ class Lab:
 
     def _parts(self, stream: str, group: str) -> list[Part]:
         partitions = Partitions(self.redis, check_name("stream", stream))
-        looks = partitions.look()
-        if any(look.problem for look in looks):  # the second look asks where the slots are now
-            looks = partitions.look()
-        if not looks:
+        statuses = partitions.status()
+        if any(each.problem for each in statuses):
+            # The second call asks where the slots are now.
+            statuses = partitions.status()
+        if not statuses:
             raise RuntimeError(
                 f"{printable(stream)} has no partitions. Publish with a PartitionedProducer, "
                 "and give the name without a number here"
             )
         return [
-            part_of(look, group, self.slot_owner(look.stream) if self._is_cluster else "")
-            for look in looks
+            part_of(each, group, self.slot_owner(each.stream) if self._is_cluster else "")
+            for each in statuses
         ]
 
     @property

@@ -18,11 +18,11 @@ from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.server_errors import address_of
 from redisflow_lab._internal.slot import shard_of
-from redisflow_lab.inspection.groups import GroupLook, StreamLook, look_at
+from redisflow_lab.inspection.groups import GroupStatus, StreamStatus, status_of
 from redisflow_lab.inspection.memory import Memory, memory_of, memory_of_node
 from redisflow_lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.partitions.counting import PartitionCountError
-from redisflow_lab.partitions.state import PartitionLook, Partitions
+from redisflow_lab.partitions.state import Partitions, PartitionStatus
 
 log = GuardedLog(__name__)
 
@@ -80,8 +80,8 @@ class StreamCollector(Collector):
     def _add_stream(self, families: "_Families", stream: str, client: Redis) -> bool:
         """Whether it could be asked."""
         try:
-            look = look_at(client, stream)
-            families.add(self._db, printable(stream), look, shard_of(client))
+            status = status_of(client, stream)
+            families.add(self._db, printable(stream), status, shard_of(client))
         except NoSuchStreamError:
             pass
         except RedisError as error:
@@ -90,7 +90,7 @@ class StreamCollector(Collector):
 
     def _add_partitions(self, families: "_Families", partitions: Partitions) -> bool:
         try:
-            found = partitions.look()
+            found = partitions.status()
         except (RedisError, PartitionCountError) as error:
             return _failed(partitions.stream, error)
         for each in found:
@@ -193,28 +193,28 @@ class _Families:
                 self._limit.add_metric([node], memory.limit)
         return True
 
-    def add_partition(self, db: str, found: PartitionLook) -> None:
+    def add_partition(self, db: str, found: PartitionStatus) -> None:
         stream = printable(found.stream)
-        if found.look is not None:
-            self.add(db, stream, found.look, found.shard)
+        if found.status is not None:
+            self.add(db, stream, found.status, found.shard)
         for group, member in found.members.items():
             self._members.add_metric([db, stream, printable(group)], int(member is not None))
 
-    def add(self, db: str, stream: str, look: StreamLook, shard: str | None) -> None:
+    def add(self, db: str, stream: str, status: StreamStatus, shard: str | None) -> None:
         of_stream = [db, stream]
         if shard is not None:
             self._shard.add_metric([*of_stream, printable(shard)], 1)
-        self._length.add_metric(of_stream, look.length)
-        self._added.add_metric(of_stream, look.added)
-        self._groups.add_metric(of_stream, len(look.groups))
-        if look.dead is not None:
-            self._dead.add_metric(of_stream, look.dead)
-        if look.oldest_s is not None:
-            self._oldest_entry_s.add_metric(of_stream, look.oldest_s)
-        for group in look.groups:
+        self._length.add_metric(of_stream, status.length)
+        self._added.add_metric(of_stream, status.added)
+        self._groups.add_metric(of_stream, len(status.groups))
+        if status.dead is not None:
+            self._dead.add_metric(of_stream, status.dead)
+        if status.oldest_s is not None:
+            self._oldest_entry_s.add_metric(of_stream, status.oldest_s)
+        for group in status.groups:
             self._add_group([*of_stream, printable(group.name)], group)
 
-    def _add_group(self, labels: list[str], group: GroupLook) -> None:
+    def _add_group(self, labels: list[str], group: GroupStatus) -> None:
         idle_s = group.oldest_idle_ms / 1_000
         for family, value in (
             (self._consumers, group.consumers), (self._pending, group.pending),

@@ -13,12 +13,12 @@ from redisflow_lab.partitions.counting import PartitionCountError
 from redisflow_lab.partitions.ownership import OwnedElsewhereError
 from redisflow_lab.partitions.placing import partition_of, partition_streams
 from redisflow_lab.partitions.producer import PartitionedProducer, Placed
-from redisflow_lab.partitions.state import PartitionLook, Partitions
+from redisflow_lab.partitions.state import Partitions, PartitionStatus
 
 __all__ = [
     "OwnedElsewhereError",
     "PartitionCountError",
-    "PartitionLook",
+    "PartitionStatus",
     "PartitionedConsumer",
     "PartitionedProducer",
     "Partitions",

@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redisflow_lab._internal.checks import check_client, check_name
 from redisflow_lab._internal.connection import slot_client, with_bytes
 from redisflow_lab._internal.slot import on_another_node, shard_of
-from redisflow_lab.inspection.groups import StreamLook, look_at
+from redisflow_lab.inspection.groups import StreamStatus, status_of
 from redisflow_lab.inspection.missing import NoSuchStreamError
 from redisflow_lab.partitions.counting import count_key, read_count
 from redisflow_lab.partitions.ownership import Member, owner_key
@@ -23,13 +23,13 @@ _NO_ANSWER = (RedisConnectionError, RedisTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionLook:
+class PartitionStatus:
     """A partition at one moment.
 
     number:  from 0
     stream:  its key
     shard:   host and port of its node; None if there is no cluster, or no node has it
-    look:    its stream and groups; None if there is no stream yet, or `problem` says why
+    status:  its stream and groups; None if there is no stream yet, or `problem` says why
     members: the active member by group, for each group of any partition; None where no
              process reads it. One that is killed counts as active for five seconds more.
              Empty if the partition could not be asked
@@ -39,7 +39,7 @@ class PartitionLook:
     number: int
     stream: str
     shard: str | None = None
-    look: StreamLook | None = None
+    status: StreamStatus | None = None
     members: Mapping[str, Member | None] = field(default_factory=dict)
     problem: RedisError | None = None
 
@@ -57,10 +57,10 @@ class Partitions:
         self._count: int | None = None
         self._clients: dict[str, Redis] = {}
 
-    def look(self) -> list[PartitionLook]:
+    def status(self) -> list[PartitionStatus]:
         """The partitions as of now, in order; none if no program has used them yet.
 
-        A partition whose node is down is among them, with its `problem`. A look costs three
+        A partition whose node is down is among them, with its `problem`. One call costs three
         round trips a partition. It waits once for each node that does not answer.
 
         Raises PartitionCountError, and redis.RedisError if their number cannot be read. It is
@@ -71,9 +71,11 @@ class Partitions:
         if count is None:
             return []
         streams = partition_streams(self.stream, count)
-        looks = [self._looked_at(number, each, down) for number, each in enumerate(streams)]
-        groups = {group.name for each in looks if each.look for group in each.look.groups}
-        return [self._with_members(each, sorted(groups)) for each in looks]
+        statuses = [self._status_of(number, each, down) for number, each in enumerate(streams)]
+        groups = {
+            group.name for each in statuses if each.status for group in each.status.groups
+        }
+        return [self._with_members(each, sorted(groups)) for each in statuses]
 
     def _stored_count(self, down: dict[str, RedisError]) -> int | None:
         try:
@@ -86,24 +88,24 @@ class Partitions:
             raise on_another_node(error) from None
         return self._count
 
-    def _looked_at(
+    def _status_of(
         self, number: int, stream: str, down: dict[str, RedisError]
-    ) -> PartitionLook:
+    ) -> PartitionStatus:
         """The partition, or its problem. Nodes that do not answer are added to `down`."""
-        client, found = self._client_of(stream), PartitionLook(number, stream)
+        client, found = self._client_of(stream), PartitionStatus(number, stream)
         try:
             found = replace(found, shard=shard_of(client))
             if problem := down.get(found.shard or ""):
                 return replace(found, problem=problem)
             with suppress(NoSuchStreamError):  # no message and no consumer has come yet
-                found = replace(found, look=look_at(client, stream))
+                found = replace(found, status=status_of(client, stream))
             return replace(found, shard=shard_of(client))  # the slot may have moved
         except RedisError as error:
             if isinstance(error, _NO_ANSWER):
                 down[found.shard or ""] = error
             return replace(found, problem=error)
 
-    def _with_members(self, found: PartitionLook, groups: list[str]) -> PartitionLook:
+    def _with_members(self, found: PartitionStatus, groups: list[str]) -> PartitionStatus:
         if found.problem or not groups:
             return found
         keys = [owner_key(found.stream, group) for group in groups]

@@ -11,7 +11,7 @@ from redisflow_lab.lab.views.picture import Picture
 from redisflow_lab.lab.views.shapes import Frame, Rect, Text
 from redisflow_lab.lab.views.still import Panel, draw_still
 from redisflow_lab.lab.views.tables import Table
-from redisflow_lab.partitions import PartitionLook
+from redisflow_lab.partitions import PartitionStatus
 
 _WIDTH, _MARGIN, _GAP = 900.0, 8.0, 12.0
 _BOX_TOP, _HEAD, _ROW, _BAR = 8.0, 34.0, 46.0, 14.0
@@ -42,12 +42,12 @@ class Part:
         return f"{printable(self.stream)} with {lag}, {self.member or 'no member'}"
 
 
-def part_of(found: PartitionLook, group: str, node: str) -> Part:
+def part_of(found: PartitionStatus, group: str, node: str) -> Part:
     """The partition as a group sees it. Raises the error of one that cannot be asked."""
     if found.problem is not None:
         raise found.problem
-    length = found.look.length if found.look else 0
-    groups = {each.name: each for each in found.look.groups} if found.look else {}
+    length = found.status.length if found.status else 0
+    groups = {each.name: each for each in found.status.groups} if found.status else {}
     seen, member = groups.get(group), found.members.get(group)
     return Part(
         found.number,
