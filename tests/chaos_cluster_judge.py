@@ -103,8 +103,8 @@ class Found:
     entries: by stream the id and the content of each, in order
     effects: by stream, in order
     applied: those that a member knows to be applied
-    delivered: how often each entry was delivered to which process, by stream and id. One that
-             is killed between a delivery and the note of it is missing
+    delivered: how often each entry was delivered to which process, by stream and id. It is
+             noted when its batch begins: so a process that had only prefetched it is missing
     repeats: deliveries whose effect was there already: how often each message was delivered
     failed:  handlers that raised an error that is not transient
     """
@@ -159,7 +159,8 @@ class _Judge:
         """Every entry that is left is handled, whether its publish was acknowledged or not.
 
         Or it is dead-lettered, after as many processes as the limit allows were killed while
-        they had it.
+        they had it: a slow message has no luck if the other partition of its process is fast.
+        The process that gives it up has it as well, but the first one may be missing.
         """
         had = {(each.stream, each.content) for each in self.effects}
         delivered = self.found.delivered
