@@ -30,6 +30,7 @@ from redisflow_lab._internal.pulse import Pulse
 from redisflow_lab._internal.redelivery import redelivery_batches
 from redisflow_lab._internal.scripts import is_refused
 from redisflow_lab._internal.slot import check_one_slot
+from redisflow_lab._internal.turn import Turn
 from redisflow_lab.codec import MESSAGE_CODEC, Codec, check_codec, decoder_of
 from redisflow_lab.dead_letters import Reason, check_dead_stream, dead_stream_of
 from redisflow_lab.events import BatchHook, Hook
@@ -142,8 +143,10 @@ class RedisStreamConsumer:
             self._group, self._acks, self._prefetch, self._in_flight, self._outbox
         )
         self._sweep = ClaimSweep(self._group, min_idle_ms, batch)
+        self._turn = Turn(self._lease.keep)
         self._processor = Processor(
             self._group, self._in_flight, self._lease, self._acks, self._outbox, self._emitter,
+            self._turn,
             ack_every=ack_every, max_deliveries=max_deliveries, decode=decoder_of(codec),
         )  # fmt: skip
         self._last_processed = START
@@ -334,19 +337,28 @@ class RedisStreamConsumer:
     ) -> Iterator[list[Entry]]:
         """Redeliver what is pending with this consumer. Yields the begun part of each batch."""
         self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), since)
-        while not stop.is_set() and (ids := self._in_flight.next_queued()):
+        while self._in_flight.is_queued and not stop.is_set():
             # Acknowledge completed entries now: if the next message kills the process, they
             # must not be redelivered with it.
             self._acks.flush()
-            asked_at = monotonic()
-            entries = self._group.redeliver(ids)
-            if entries is None:
-                self._in_flight.queue_again(ids)
-                continue
-            self._in_flight.begin(entries, asked_at)
-            begun = self._processor.process(entries, handler, stop)
+            if self._in_flight.is_next_alone and not self._turn.take(stop):
+                return
+            try:
+                begun = self._redeliver_next(handler, stop)
+            finally:
+                self._turn.give_back()
             if begun:
-                yield entries[:begun]
+                yield begun
+
+    def _redeliver_next(self, handler: Handler, stop: ThreadEvent) -> list[Entry]:
+        ids = self._in_flight.next_queued()
+        asked_at = monotonic()
+        entries = self._group.redeliver(ids)
+        if entries is None:
+            self._in_flight.queue_again(ids)
+            return []
+        self._in_flight.begin(entries, asked_at)
+        return entries[: self._processor.process(entries, handler, stop)]
 
     def _hand_over(self) -> bool:
         self._acks.flush()

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,12 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from consumers import all_at_once, run_until_it_ends, running
+from consumers import all_at_once, rows, run_until_it_ends, running
 from redis.exceptions import RedisError, ResponseError
 
-from redisflow_lab import Delivery, Message, TransientError
+from redisflow_lab import Delivery, Message, RedisStreamProducer, TransientError
 from redisflow_lab._internal.connection import stream_client
+from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
 from redisflow_lab.partitions import (
     OwnedElsewhereError,
@@ -30,7 +32,7 @@ from redisflow_lab.partitions import (
     partition_of,
     partition_streams,
 )
-from redisflow_lab.partitions.ownership import Member, Ownership
+from redisflow_lab.partitions.ownership import Member, Ownership, owner_key
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "docs" / "partitions.json"
@@ -83,6 +85,34 @@ def consume(redis: Any, name: str, member: int, of: int, effects: str, hang_at: 
     PartitionedConsumer(redis, name, "billing", partitions=4, member=member, of=of).run(
         handler=handle, stop=Event()
     )
+
+
+def consume_with_a_killer(redis: Any, name: str, effects: str) -> None:
+    """For a process: "kills" ends it, as soon as "slow" of the other partition is in hand.
+
+    If it is not given to the handler meanwhile, after 0.3 s. "slow" takes as long as that.
+    """
+    import os
+    import signal
+    from threading import Event
+
+    from redisflow_lab.partitions import PartitionedConsumer
+    from redisflow_lab.signals import stop_on_signals
+
+    in_hand = Event()
+
+    def handle(delivery: Any) -> None:
+        if delivery.message.content == "kills":
+            in_hand.wait(0.3)
+            os.kill(os.getpid(), signal.SIGKILL)
+        in_hand.set()
+        Event().wait(0.3)
+        redis.rpush(effects, delivery.deliveries)
+
+    with stop_on_signals() as stop:
+        PartitionedConsumer(redis, name, "billing", partitions=2, member=0, of=1).run(
+            handler=handle, stop=stop
+        )
 
 
 # ---------------------------------------------------------------- where a key is
@@ -193,6 +223,105 @@ def test_what_a_killed_member_had_in_flight_goes_to_the_next_owner(
     )
     for process in started:
         process.kill()
+
+
+def test_a_message_that_kills_its_process_takes_none_of_another_partition_along(
+    server: Lab, name: str
+) -> None:
+    """Both are in hand at each crash, and a crash uses up a delivery."""
+    first, second = streams = partition_streams(name, 2)
+    for stream, content in ((first, "kills"), (second, "slow")):
+        RedisStreamProducer(server.redis, stream).publish(Message("web", content))
+    for _ in range(12):
+        process = server.process(
+            consume_with_a_killer, server.redis, name, effects := f"{name}:effects"
+        )
+        server.wait_until(
+            lambda process=process: process.ended or is_drained(server, streams),
+            "it kills itself, or everything is handled",
+        )
+        if not process.ended:
+            process.stop()
+            break
+        server.redis.delete(*(owner_key(each, "billing") for each in streams))
+    letters = [[letter.reason for letter in DeadLetters(server.redis, s)] for s in streams]
+    assert letters == [["unfinished"], []]
+    (deliveries,) = server.redis.lrange(effects, 0, -1)
+    assert int(deliveries) <= 3
+
+
+@pytest.fixture
+def unfinished(server: Lab, name: str) -> list[str]:
+    """Two partitions with a message each, "0" and "1", that a former owner has not finished."""
+    streams = partition_streams(name, 2)
+    for content, stream in enumerate(streams):
+        RedisStreamProducer(server.redis, stream).publish(Message("web", str(content)))
+        server.redis.xgroup_create(stream, "billing", id="0")
+        server.redis.xreadgroup("billing", "owner", {stream: ">"})
+    return streams
+
+
+def test_a_message_that_waits_lets_the_other_partitions_go_on(
+    server: Lab, name: str, unfinished: list[str]
+) -> None:
+    is_back, handled, begun = StopEvent(), StopEvent(), list[str]()
+
+    def handle(delivery: Delivery) -> None:
+        begun.append(delivery.stream)
+        if delivery.stream != begun[0]:
+            handled.set()
+        elif not is_back.is_set():
+            raise TransientError("the address service is down")
+
+    member = PartitionedConsumer(
+        server.redis, name, "billing", partitions=2, member=0, of=1, block_ms=20
+    )
+    with running(member, handler=handle):
+        assert handled.wait(5)
+        is_back.set()
+        server.wait_until(lambda: is_drained(server, unfinished), "both are handled")
+
+
+def test_what_waits_for_its_turn_is_kept_and_handed_over_at_shutdown(
+    server: Lab, name: str, unfinished: list[str]
+) -> None:
+    """One message that was redelivered is in hand at a time."""
+    begun, may_end = list[str](), StopEvent()
+
+    def handle(delivery: Delivery) -> None:
+        begun.append(delivery.stream)
+        while not may_end.wait(0.05):
+            delivery.heartbeat()
+
+    member = PartitionedConsumer(
+        server.redis, name, "billing",
+        partitions=2, member=0, of=1, block_ms=20, min_idle_ms=600,
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as threads:
+        stop = StopEvent()
+        run = threads.submit(member.run, handle, stop=stop)
+        try:
+            server.wait_until(lambda: begun, "one of them is in hand")
+            (waits,) = {*unfinished} - {*begun}
+            since = time.monotonic()
+            server.wait_until(
+                lambda: time.monotonic() > since + 1.5, "the lease has ended twice"
+            )
+            assert server.redis.xautoclaim(waits, "billing", "other", 600)[1] == []
+            stop.set()
+            pending = partial(server.redis.xpending_range, waits, "billing", "-", "+", 1)
+            server.wait_until(lambda: pending(idle=600), "it is handed over")
+            assert [row["times_delivered"] for row in pending()] == [1]
+        finally:
+            may_end.set()
+            stop.set()
+            run.result(10)
+    assert len(begun) == 1
+
+
+def is_drained(server: Lab, streams: list[str]) -> bool:
+    tables = [server.groups(stream) for stream in streams if server.redis.exists(stream)]
+    return [rows(table, "pending", "lag") for table in tables] == [[[0, 0]]] * len(streams)
 
 
 def test_two_processes_with_one_number_do_not_read_one_partition(

@@ -62,6 +62,16 @@ class InFlight:
         self._queued_at = since
         self._lease_from(since)
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether a batch is waiting to be redelivered."""
+        return bool(self._queued)
+
+    @property
+    def is_next_alone(self) -> bool:
+        """Whether the next batch in the queue is a single entry."""
+        return len(self._queued[0]) == 1
+
     def next_queued(self) -> list[bytes]:
         """Take the next batch of ids from the queue; empty if there is none."""
         return self._queued.popleft() if self._queued else []

@@ -48,6 +48,11 @@ class Lease:
         for lease in self._together:
             lease._renew()
 
+    def keep(self) -> None:
+        """Renew the lease if it is due."""
+        if time.monotonic() > self._in_flight.renew_at:
+            self.renew()
+
     def _renew(self) -> None:
         self._acks.flush()
         self._prefetch.collect()

@@ -21,6 +21,7 @@ from redisflow_lab._internal.lease import Lease
 from redisflow_lab._internal.outbox import Outbox
 from redisflow_lab._internal.printable import printable
 from redisflow_lab._internal.tally import REPORT_EVERY_S
+from redisflow_lab._internal.turn import Turn
 from redisflow_lab._internal.user_code import (
     ENDS_THE_PROCESS,
     check_finished,
@@ -61,6 +62,7 @@ class Processor:
         acks: Acks,
         outbox: Outbox,
         emitter: Emitter,
+        turn: Turn,
         *,
         ack_every: int,
         max_deliveries: int,
@@ -69,6 +71,7 @@ class Processor:
         self._group, self._in_flight, self._lease = group, in_flight, lease
         self._stream = group.stream
         self._acks, self._outbox, self._emitter = acks, outbox, emitter
+        self._turn = turn
         self._laps = emitter.laps
         self._heartbeat = lease.heartbeat
         self._pauses = Backoff(log, emitter.who)
@@ -270,17 +273,20 @@ class Processor:
         self._lease.raise_if_broken()
 
     def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
-        """Wait before the next try, and renew the lease. Returns False if `stop` is set."""
+        """Wait before the next try, and renew the lease. Returns False if `stop` is set.
+
+        The turn is another consumer's meanwhile: it may be long until the error ends.
+        """
         self._void_lap()
         text = described(error)
         self._emitter.paused(entry, self._in_flight.began_at, text)
         self._acks.flush()
+        had_turn = self._turn.give_back()
         until = monotonic() + self._pauses.next_wait_s("a message has to wait", text)
         while not stop.is_set() and (now := monotonic()) < until:
             stop.wait(min(until, self._in_flight.renew_at) - now)
-            if monotonic() > self._in_flight.renew_at:
-                self._lease.renew()
-        return not stop.is_set()
+            self._lease.keep()
+        return not stop.is_set() and (not had_turn or self._turn.take(stop))
 
 
 def _is_transient(error: BaseException) -> bool:

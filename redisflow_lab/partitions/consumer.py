@@ -40,6 +40,10 @@ class PartitionedConsumer:
     are handled in the order in which they were published, as long as none of them is
     redelivered: a message that failed is handled again later, after those behind it.
 
+    A message that is redelivered alone may be one that kills the process. So this process has
+    one such message in hand at a time; those of its other partitions wait, unless that one
+    has to wait itself (`TransientError`).
+
     The deployment assigns the numbers, for example the ordinals of a StatefulSet. Nothing is
     rebalanced: a partition without its member is not read until that member is started again.
     `redisflow partitions` and the metrics show it. Two processes with the same number do not
@@ -96,6 +100,8 @@ class PartitionedConsumer:
             )
             for number in range(member, partitions, of)
         ]
+        for part in self._parts:
+            part.consumer._turn.share_with(self._parts[0].consumer._turn)
 
     @property
     def streams(self) -> list[str]:
