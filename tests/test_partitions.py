@@ -90,7 +90,7 @@ def consume(redis: Any, name: str, member: int, of: int, effects: str, hang_at: 
 def consume_with_a_killer(redis: Any, name: str, effects: str) -> None:
     """For a process: "kills" ends it, as soon as "slow" of the other partition is in hand.
 
-    If it is not given to the handler meanwhile, after 0.3 s. "slow" takes as long as that.
+    If it is not given to the handler meanwhile, after 0.2 s. "slow" takes as long as that.
     """
     import os
     import signal
@@ -103,16 +103,16 @@ def consume_with_a_killer(redis: Any, name: str, effects: str) -> None:
 
     def handle(delivery: Any) -> None:
         if delivery.message.content == "kills":
-            in_hand.wait(0.3)
+            in_hand.wait(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
         in_hand.set()
-        Event().wait(0.3)
+        Event().wait(0.2)
         redis.rpush(effects, delivery.deliveries)
 
     with stop_on_signals() as stop:
-        PartitionedConsumer(redis, name, "billing", partitions=2, member=0, of=1).run(
-            handler=handle, stop=stop
-        )
+        PartitionedConsumer(
+            redis, name, "billing", partitions=2, member=0, of=1, max_deliveries=4, block_ms=50
+        ).run(handler=handle, stop=stop)
 
 
 # ---------------------------------------------------------------- where a key is
@@ -232,7 +232,7 @@ def test_a_message_that_kills_its_process_takes_none_of_another_partition_along(
     first, second = streams = partition_streams(name, 2)
     for stream, content in ((first, "kills"), (second, "slow")):
         RedisStreamProducer(server.redis, stream).publish(Message("web", content))
-    for _ in range(12):
+    for _ in range(9):
         process = server.process(
             consume_with_a_killer, server.redis, name, effects := f"{name}:effects"
         )
@@ -295,7 +295,7 @@ def test_what_waits_for_its_turn_is_kept_and_handed_over_at_shutdown(
 
     member = PartitionedConsumer(
         server.redis, name, "billing",
-        partitions=2, member=0, of=1, block_ms=20, min_idle_ms=600,
+        partitions=2, member=0, of=1, block_ms=20, min_idle_ms=400,
     )  # fmt: skip
     with ThreadPoolExecutor(1) as threads:
         stop = StopEvent()
@@ -305,12 +305,12 @@ def test_what_waits_for_its_turn_is_kept_and_handed_over_at_shutdown(
             (waits,) = {*unfinished} - {*begun}
             since = time.monotonic()
             server.wait_until(
-                lambda: time.monotonic() > since + 1.5, "the lease has ended twice"
+                lambda: time.monotonic() > since + 0.8, "the lease has ended twice"
             )
-            assert server.redis.xautoclaim(waits, "billing", "other", 600)[1] == []
+            assert server.redis.xautoclaim(waits, "billing", "other", 400)[1] == []
             stop.set()
             pending = partial(server.redis.xpending_range, waits, "billing", "-", "+", 1)
-            server.wait_until(lambda: pending(idle=600), "it is handed over")
+            server.wait_until(lambda: pending(idle=400), "it is handed over")
             assert [row["times_delivered"] for row in pending()] == [1]
         finally:
             may_end.set()
