@@ -338,13 +338,13 @@ class RedisStreamConsumer:
         """Redeliver what is pending with this consumer. Yields the begun part of each batch."""
         self._in_flight.queue(redelivery_batches(pending, self._max_deliveries), since)
         while self._in_flight.is_queued and not stop.is_set():
-            # Acknowledge completed entries now: if the next message kills the process, they
-            # must not be redelivered with it.
-            self._acks.flush()
             if self._in_flight.is_next_alone and not self._turn.take(stop):
                 return
             try:
                 begun = self._redeliver_next(handler, stop)
+                # Acknowledge completed entries now: if the next message kills the process, be
+                # it in another thread, they must not be redelivered with it.
+                self._acks.flush()
             finally:
                 self._turn.give_back()
             if begun:

@@ -22,7 +22,7 @@ class Health:
     in_flight:  entries that were delivered to this consumer and are not finished
     oldest_s:   seconds since the oldest of them was delivered; None if there is none
     handling_s: seconds since the handler was called for the current message; None if it is not
-                running. A handler that hangs shows here, and nowhere else
+                running. A handler that hangs shows here
     last_error: the last error of a handler or of the server, in words; empty if there was none
     """
 

@@ -143,7 +143,7 @@ class Plan:
 class Outcome:
     """What was done, and the verdict on what was found."""
 
-    kills: int = 0
+    killed: set[str] = field(default_factory=set)
     ownerships_lost: int = 0
     producer_kills: int = 0
     migrations: int = 0
@@ -151,6 +151,10 @@ class Outcome:
     errors: Counter[str] = field(default_factory=Counter)
     unplanned: list[str] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict({}, []))
+
+    @property
+    def kills(self) -> int:
+        return len(self.killed)
 
     @property
     def broken(self) -> list[str]:
@@ -262,7 +266,7 @@ class Processes:
         running, standby = self._members[member], self._standby[member]
         if running.process.ended:
             if running.process.died:
-                self._outcome.kills += 1
+                self._outcome.killed.add(running.life.name)
             elif running.had_rival and "OwnedElsewhereError" in running.process.output:
                 # As it may in an outage of five seconds, and both if each has taken one
                 # partition. Its plan is for the next one.
@@ -522,9 +526,11 @@ def effect_of(stream: str, line: bytes) -> Effect:
     return Effect(stream=stream, **json.loads(text + "}"), owner=owner)
 
 
-def find(lab: Lab, folder: Path, failovers: list[Failover]) -> Found:
+def find(lab: Lab, folder: Path, outcome: Outcome) -> Found:
     """Read all that is to be judged."""
-    found = Found(failovers=failovers, max_deliveries=MAX_DELIVERIES)
+    found = Found(
+        failovers=outcome.failovers, killed=outcome.killed, max_deliveries=MAX_DELIVERIES
+    )
     for file in sorted(folder.glob("*.acked")):
         found.acked += [Acked(**json.loads(line)) for line in file.read_text().splitlines()]
     for file in sorted(folder.glob("*.events")):
@@ -620,7 +626,7 @@ def chaos(
                 processes.finish()
             finally:
                 processes.kill()
-            outcome.verdict = judge(find(lab, folder, outcome.failovers))
+            outcome.verdict = judge(find(lab, folder, outcome))
             for file in folder.glob("*.errors"):
                 outcome.errors.update(line[:100] for line in file.read_text().splitlines())
         return outcome

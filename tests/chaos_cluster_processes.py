@@ -128,7 +128,7 @@ def hook_of(life: Life, note: Callable[[bytes], object]) -> Callable[[Event], No
 
     def hook(event: Event) -> None:
         if event.kind in (Kind.DELIVERED, Kind.FAILED):
-            note(f"{event.kind} {event.stream} {event.entry_id} {event.error}\n".encode())
+            note(f"{event.kind} {event.stream} {event.entry_id} {event.error!r}\n".encode())
         if event.kind is point:
             with lock:
                 if next(reached) >= life.after:

@@ -123,10 +123,14 @@ def redeliver_out_of_order(found: Found) -> None:
 
 
 def give_up(found: Found, processes: int, reason: str) -> None:
-    """Dead-letter the last entry instead of its effect, after so many processes had it."""
+    """Dead-letter the last entry instead of its effect.
+
+    Five processes had it, and so many of them were killed.
+    """
     effect = found.effects[STREAM].pop()
     place = STREAM, effect.entry_id
-    found.delivered[place].update(f"0-{number}" for number in range(processes))
+    found.delivered[place].update(lives := [f"0-{number}" for number in range(1, 6)])
+    found.killed.update(lives[:processes])
     found.dead_letters.append(Dead(*place, reason, "delivered 5 times, and never finished"))
 
 
@@ -189,6 +193,10 @@ def _all_effects(found: Found) -> list[Effect]:
         (lambda found: setattr(found, "lag", 1), "1 lag"),
         (lambda found: give_up(found, 4, "unfinished"), "1 dead letters that no kills explain"),
         (lambda found: give_up(found, 5, "failed"), "1 dead letters that no kills explain"),
+        (
+            lambda found: found.dead_letters.append(Dead(STREAM, "9-0", "trimmed", "of none")),
+            "such as ('{orders:0}', '9-0', 'trimmed', 'of none', 'delivered to {}')",
+        ),
         (lambda found: found.failed.append("of 1-0"), "1 handlers that failed"),
     ],
 )

@@ -275,18 +275,23 @@ class Processor:
     def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
         """Wait before the next try, and renew the lease. Returns False if `stop` is set.
 
-        The turn is another consumer's meanwhile: it may be long until the error ends.
+        Others have their turns meanwhile, and the delivery is not counted: it may be long until
+        the error ends, and one of theirs may kill the process.
         """
         self._void_lap()
         text = described(error)
         self._emitter.paused(entry, self._in_flight.began_at, text)
         self._acks.flush()
-        had_turn = self._turn.give_back()
+        if had_turn := self._turn.is_held:
+            self._group.renew([entry.id], 0, {entry.id: entry.deliveries - 1})
+            self._turn.give_back()
         until = monotonic() + self._pauses.next_wait_s("a message has to wait", text)
         while not stop.is_set() and (now := monotonic()) < until:
             stop.wait(min(until, self._in_flight.renew_at) - now)
             self._lease.keep()
-        return not stop.is_set() and (not had_turn or self._turn.take(stop))
+        if had_turn and self._turn.take(stop) and not stop.is_set():
+            self._group.renew([entry.id], 0, {entry.id: entry.deliveries})
+        return not stop.is_set()
 
 
 def _is_transient(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Lets one consumer of a process at a time redeliver an entry alone."""
+"""Lets the consumers of a process redeliver entries alone, one at a time."""
 
 from collections.abc import Callable
 from threading import Event as ThreadEvent
@@ -7,37 +7,58 @@ from threading import Lock
 _LOOKS_S = 0.1
 
 
+class Line:
+    """Where the consumers of a process wait for their turns. Who comes first is next.
+
+    One of them has the turn, and one is the next: without that place, a consumer that gives
+    its turn back and wants another one would be faster than those that wait.
+    """
+
+    def __init__(self) -> None:
+        self.turn, self.next = Lock(), Lock()
+
+
 class Turn:
     """The turn of a consumer to redeliver an entry alone, and to handle it.
 
     Such an entry may be the one that kills the process, and a crash uses up a delivery of
-    whatever is in hand: also of what the process handles in other threads. So consumers that
-    share their turns have one such entry in hand at a time.
+    whatever is in hand, also in other threads. So the consumers of one line have one such
+    entry in hand at a time. A consumer in no line always has its turn.
 
     while_waiting: called again and again while another consumer has the turn
     """
 
     def __init__(self, while_waiting: Callable[[], object]) -> None:
         self._while_waiting = while_waiting
-        self._lock = Lock()
-        self._is_held = False
+        self._line: Line | None = None
+        self.is_held = False
+        """Whether the others of the line are waiting for this consumer."""
 
-    def share_with(self, other: "Turn") -> None:
-        """Take turns with this consumer, and with those that it shares them with."""
-        self._lock = other._lock
+    def wait_in(self, line: Line) -> None:
+        """Share turns with all other consumers of this line."""
+        self._line = line
 
     def take(self, stop: ThreadEvent) -> bool:
         """Wait for the turn. Returns False if `stop` is set before."""
-        while not self._lock.acquire(timeout=_LOOKS_S):
+        if self._line is None:
+            return True
+        if not self._acquire(self._line.next, stop):
+            return False
+        try:
+            self.is_held = self._acquire(self._line.turn, stop)
+        finally:
+            self._line.next.release()
+        return self.is_held
+
+    def give_back(self) -> None:
+        """Let the next one have the turn, if this consumer has it."""
+        if self._line is not None and self.is_held:
+            self.is_held = False
+            self._line.turn.release()
+
+    def _acquire(self, lock: Lock, stop: ThreadEvent) -> bool:
+        while not lock.acquire(timeout=_LOOKS_S):
             if stop.is_set():
                 return False
             self._while_waiting()
-        self._is_held = True
         return True
-
-    def give_back(self) -> bool:
-        """Let another consumer have it. Returns whether this one had it."""
-        was_held, self._is_held = self._is_held, False
-        if was_held:
-            self._lock.release()
-        return was_held

@@ -15,6 +15,7 @@ from redisflow_lab._internal.checks import check_int, check_name, check_positive
 from redisflow_lab._internal.connection import stream_client
 from redisflow_lab._internal.guarded_log import GuardedLog
 from redisflow_lab._internal.printable import printable
+from redisflow_lab._internal.turn import Line
 from redisflow_lab.consumer import RedisStreamConsumer
 from redisflow_lab.health import Health
 from redisflow_lab.interfaces import Handler
@@ -40,9 +41,10 @@ class PartitionedConsumer:
     are handled in the order in which they were published, as long as none of them is
     redelivered: a message that failed is handled again later, after those behind it.
 
-    A message that is redelivered alone may be one that kills the process. So this process has
-    one such message in hand at a time; those of its other partitions wait, unless that one
-    has to wait itself (`TransientError`).
+    A crash uses up a delivery of what is in hand in all threads. So a message that is
+    redelivered alone, because it was in hand at a crash or has failed, is handled while no
+    other one of these is. Those of the other partitions wait, with what is behind them, but
+    not for one that has to wait itself (`TransientError`). So let no handler hang.
 
     The deployment assigns the numbers, for example the ordinals of a StatefulSet. Nothing is
     rebalanced: a partition without its member is not read until that member is started again.
@@ -100,8 +102,9 @@ class PartitionedConsumer:
             )
             for number in range(member, partitions, of)
         ]
+        line = Line()
         for part in self._parts:
-            part.consumer._turn.share_with(self._parts[0].consumer._turn)
+            part.consumer._turn.wait_in(line)
 
     @property
     def streams(self) -> list[str]:
