@@ -129,10 +129,10 @@ def test_an_outage_is_two_events_and_makes_it_not_ready(
 def test_it_may_be_asked_all_the_time(publish: Publish, consumer: NewConsumer) -> None:
     handled: list[str] = []
     alice = consumer(batch=20, ack_every=5, min_idle_ms=200)
-    publish(*numbered(3_000))
+    publish(*numbered(1_000))
     with running(alice, handler=collect_into(handled)):
         asked = 0
-        while len(handled) < 3_000:
+        while len(handled) < 1_000:
             health = alice.health
             asked += 1
             assert health.in_flight >= 0

@@ -325,7 +325,8 @@ def test_content_of_10_mb_is_shown_as_a_line(
 
 
 def test_tls_to_a_port_without_it_is_explained(own_lab: Lab, redisflow: Redisflow) -> None:
-    done = redisflow("streams", url=own_lab.url.replace("redis://", "rediss://"))
+    url = own_lab.url.replace("redis://", "rediss://")
+    done = redisflow("streams", url=f"{url}?socket_timeout=0.5")
     assert done.status == 1
     assert "TLS" in done.sentence
     assert "Traceback" not in done.err

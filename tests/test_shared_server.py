@@ -272,7 +272,8 @@ def test_an_untrusted_certificate_is_explained(
 def test_tls_to_a_server_without_tls_is_explained(
     host: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = refusal(url_of(host, scheme="rediss"), monkeypatch)
+    url = f"{url_of(host, scheme='rediss')}?socket_timeout=0.5"
+    said = refusal(url, monkeypatch)
     assert "If the server does not use TLS, write redis:// instead" in said
 
 
