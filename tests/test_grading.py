@@ -269,6 +269,7 @@ def test_a_fault_is_found_whatever_else_a_program_sends(
     assert passed(tmp_path) == [False], said
 
 
+SLOW_TO_END = "forks, ignores SIGTERM, and prints without end"
 MISBEHAVING = {
     "stops the server": (
         "import redis, sys\n"
@@ -278,7 +279,7 @@ MISBEHAVING = {
     ),
     "does not start": ("raise SystemExit('no such thing')", "ended with exit 1"),
     "is no Python": ("this is no Python (", "SyntaxError"),
-    "forks, ignores SIGTERM, and prints without end": (
+    SLOW_TO_END: (
         "import os, signal\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "for _ in range(3):\n"
@@ -304,7 +305,13 @@ def processes_in(folder: Path) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("name", MISBEHAVING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == SLOW_TO_END else [])
+        for name in MISBEHAVING
+    ],
+)
 def test_a_program_that_misbehaves_gets_a_sentence_and_leaves_no_process(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,6 +135,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a template")
 def test_a_template_that_was_stopped_is_killed_after_a_while(own_lab: Lab) -> None:
     first = own_lab.process(signal.pause)
