@@ -166,7 +166,7 @@ def _check_scope(redis: Redis | RedisCluster, scope: str) -> None:
 
 
 def _misplaced(error: RedisError, slot: int | None) -> str | None:
-    """Why an effect and its deduplication key cannot be written together; None if they can.
+    """Why the deduplication key and the effect cannot be written here; None for other errors.
 
     slot: of the deduplication key; None if the client is not of a cluster
     """

@@ -160,8 +160,9 @@ class _Judge:
     def handled(self) -> None:
         """Every entry that is left is handled, whether its publish was acknowledged or not.
 
-        Or it is dead-lettered, after as many processes as the limit allows were killed while
-        they had it: a slow message has no luck if the other partition of its process is fast.
+        Or it is dead-lettered, after as many processes as the limit allows were killed before
+        they had acknowledged it. This may happen to a slow message if the other partition of
+        its process is fast.
         """
         had = {(each.stream, each.content) for each in self.effects}
         delivered = self.found.delivered
@@ -182,7 +183,9 @@ class _Judge:
         )
         self.figures["entries"] = len(self.places)
         self.figures["effects"] = len(self.effects)
-        self.figures["messages given up after so many kills"] = len(unfinished)
+        self.figures["messages dead-lettered after as many kills as the limit"] = len(
+            unfinished
+        )
         self.expect_none(
             "dead letters that no kills explain",
             (

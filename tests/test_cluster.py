@@ -198,22 +198,35 @@ def test_a_keyed_publish_is_written_once_while_the_slot_moves(
     assert cluster.xlen(stream) == 2
 
 
+@contextmanager
+def naming_each_other(shards: Lab, stream: str) -> Iterator[redis.Redis]:
+    """Two nodes name each other as the owner of a slot until the block ends.
+
+    As while a slot is moved by a program that tells its former owner first. Yields a client of
+    the node that is the owner then.
+    """
+    slot = shards.redis.keyslot(stream)  # type: ignore[attr-defined]
+    names = shards.slot_owner(stream), another_primary(shards, stream)
+    former, owner = (shards.nodes[name].connect() for name in names)
+    former.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+    try:
+        yield owner
+    finally:
+        owner.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+
+
 def test_two_nodes_that_name_each_other_for_a_moment_are_waited_for(
     shards: Lab, cluster: RedisCluster, stream: str
 ) -> None:
-    """As while a slot is moved by a program that tells its former owner first."""
-    slot = cluster.keyslot(stream)
-    names = shards.slot_owner(stream), another_primary(shards, stream)
-    former, owner = (shards.nodes[name].connect() for name in names)
     with ThreadPoolExecutor(1) as threads:
-        former.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
-        producer = RedisStreamProducer(cluster, stream)
-        publish = threads.submit(producer.publish, Message("web", "a"))
-        moved = executed(shards, "xadd", rejected=True)
-        shards.wait_until(
-            lambda: executed(shards, "xadd", rejected=True) > moved + 3, "they name each other"
-        )
-        owner.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
+        with naming_each_other(shards, stream) as owner:
+            producer = RedisStreamProducer(cluster, stream)
+            publish = threads.submit(producer.publish, Message("web", "a"))
+            moved = executed(shards, "xadd", rejected=True)
+            shards.wait_until(
+                lambda: executed(shards, "xadd", rejected=True) > moved + 3,
+                "they name each other",
+            )
         publish.result(timeout=10)
     assert owner.xlen(stream) == 1
 
@@ -222,17 +235,15 @@ def test_an_effect_waits_as_long_as_two_nodes_name_each_other(
     shards: Lab, cluster: RedisCluster, stream: str
 ) -> None:
     """It uses up no delivery: its message is not to blame."""
-    slot = cluster.keyslot(stream)
-    names = shards.slot_owner(stream), another_primary(shards, stream)
-    former, owner = (shards.nodes[name].connect() for name in names)
     once = handle_once(
         lambda pipeline, _: pipeline.incr(f"{stream}:effects"), cluster, f"{stream}:done"
     )
     delivery = Delivery("1-0", Message("web", "a"), 1, lambda: True, stream=stream)
-    former.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
-    with pytest.raises(TransientError, match="the cluster is moving the stream"):
+    with (
+        naming_each_other(shards, stream) as owner,
+        pytest.raises(TransientError, match="the cluster is moving the stream"),
+    ):
         once(delivery)
-    owner.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner.cluster("MYID"))
     once(delivery)
     assert owner.get(f"{stream}:effects") == b"1"
 

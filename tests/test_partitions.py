@@ -20,9 +20,15 @@ import pytest
 from consumers import all_at_once, rows, run_until_it_ends, running
 from redis.exceptions import RedisError, ResponseError
 
-from redisflow_lab import Delivery, Message, RedisStreamProducer, TransientError
+from redisflow_lab import (
+    Delivery,
+    Message,
+    RedisStreamConsumer,
+    RedisStreamProducer,
+    TransientError,
+)
 from redisflow_lab._internal.connection import stream_client
-from redisflow_lab._internal.turn import Turn
+from redisflow_lab._internal.turn import Line, Turn
 from redisflow_lab.dead_letters import DeadLetters
 from redisflow_lab.lab import Lab
 from redisflow_lab.partitions import (
@@ -89,9 +95,9 @@ def consume(redis: Any, name: str, member: int, of: int, effects: str, hang_at: 
 
 
 def consume_with_a_killer(redis: Any, name: str, effects: str) -> None:
-    """For a process: "kills" ends it, as soon as "slow" of the other partition is in hand.
+    """For a process: "kills" ends it as soon as the other partition handles "slow".
 
-    If it is not given to the handler meanwhile, after 0.2 s. "slow" takes as long as that.
+    If it does not, after 0.2 s. "slow" takes 0.2 s as well.
     """
     import os
     import signal
@@ -100,13 +106,13 @@ def consume_with_a_killer(redis: Any, name: str, effects: str) -> None:
     from redisflow_lab.partitions import PartitionedConsumer
     from redisflow_lab.signals import stop_on_signals
 
-    in_hand = Event()
+    is_handled = Event()
 
     def handle(delivery: Any) -> None:
         if delivery.message.content == "kills":
-            in_hand.wait(0.2)
+            is_handled.wait(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
-        in_hand.set()
+        is_handled.set()
         Event().wait(0.2)
         redis.rpush(effects, delivery.deliveries)
 
@@ -229,7 +235,7 @@ def test_what_a_killed_member_had_in_flight_goes_to_the_next_owner(
 def test_a_message_that_kills_its_process_takes_none_of_another_partition_along(
     server: Lab, name: str
 ) -> None:
-    """Both are in hand at each crash, and a crash uses up a delivery."""
+    """A crash uses up a delivery of each message that is being handled."""
     first, second = streams = partition_streams(name, 2)
     for stream, content in ((first, "kills"), (second, "slow")):
         RedisStreamProducer(server.redis, stream).publish(Message("web", content))
@@ -312,7 +318,7 @@ def test_a_message_is_acknowledged_before_another_partition_has_its_turn(
 def test_what_waits_for_its_turn_is_kept_and_handed_over_at_shutdown(
     server: Lab, name: str, unfinished: list[str]
 ) -> None:
-    """One message that was redelivered is in hand at a time."""
+    """One message that was redelivered is handled at a time."""
     begun, may_end = list[str](), StopEvent()
 
     def handle(delivery: Delivery) -> None:
@@ -328,7 +334,7 @@ def test_what_waits_for_its_turn_is_kept_and_handed_over_at_shutdown(
         stop = StopEvent()
         run = threads.submit(member.run, handle, stop=stop)
         try:
-            server.wait_until(lambda: begun, "one of them is in hand")
+            server.wait_until(lambda: begun, "one of them is handled")
             (waiting,) = {*unfinished} - {*begun}
             since = time.monotonic()
             server.wait_until(
@@ -346,6 +352,32 @@ def test_what_waits_for_its_turn_is_kept_and_handed_over_at_shutdown(
             stop.set()
             run.result(10)
     assert len(begun) == 1
+
+
+def test_no_handler_is_called_when_a_turn_comes_after_the_stop(
+    server: Lab, name: str, unfinished: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, calls, turns = StopEvent(), list[int](), list[bool]()
+    take = Turn.take
+
+    def handle(delivery: Delivery) -> None:
+        calls.append(delivery.deliveries)
+        if len(calls) == 1:
+            raise TransientError("the address service is down")
+
+    def taken(turn: Turn, stop: StopEvent) -> bool:
+        turns.append(take(turn, stop))
+        if len(turns) == 2:  # the turn after the pause
+            stop.set()
+        return turns[-1]
+
+    monkeypatch.setattr(Turn, "take", taken)
+    consumer = RedisStreamConsumer(server.redis, unfinished[0], "billing", "owner")
+    consumer._turn.wait_in(Line())
+    consumer.run(handle, stop=stop)
+    assert (calls, turns) == ([2], [True, True])
+    (row,) = pending_of(server, unfinished[0])
+    assert row["times_delivered"] == 1
 
 
 def pending_of(server: Lab, stream: str, idle: int | None = None) -> list[dict[str, Any]]:

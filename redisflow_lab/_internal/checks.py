@@ -7,7 +7,7 @@ from redis import Redis, RedisCluster
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
-_MAX = 2**31 - 1
+_MAX_INT = 2**31 - 1
 """The largest count or time: 24 days in ms, 68 years in s. Servers and sockets refuse more."""
 _MAKE_A_CLIENT = "Make a client with redis.Redis.from_url(...)"
 _USE_A_THREAD = (
@@ -70,8 +70,8 @@ def check_positive(what: str, value: int) -> int:
     check_int(what, value)
     if value < 1:
         raise ValueError(f"{what} must be at least 1, not {value}")
-    if value > _MAX:
-        raise ValueError(f"{what} must be at most {_MAX:,}, not {value}")
+    if value > _MAX_INT:
+        raise ValueError(f"{what} must be at most {_MAX_INT:,}, not {value}")
     return value
 
 

@@ -69,7 +69,7 @@ class InFlight:
 
     @property
     def is_next_alone(self) -> bool:
-        """Whether the next batch in the queue is a single entry."""
+        """Whether the next batch of the queue, which must not be empty, is a single entry."""
         return len(self._queued[0]) == 1
 
     def next_queued(self) -> list[bytes]:

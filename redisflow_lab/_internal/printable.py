@@ -8,7 +8,7 @@ from redisflow_lab._internal.user_code import ENDS_THE_PROCESS
 
 _MAX_CHARACTERS = 200
 """How many characters to show: a name of several megabytes would hide everything else."""
-_MAX_OF_A_TRACEBACK = 20_000
+_MAX_TRACEBACK = 20_000
 
 # Control characters, format characters (which reverse the direction of text, for example),
 # lone surrogates, and the two separators that end a line.
@@ -49,7 +49,7 @@ def printable_traceback(error: BaseException) -> str:
         for part in formatted
     ]
     # Indented, so that no line of a message looks like a line of the log.
-    return indent("\n".join(parts)[-_MAX_OF_A_TRACEBACK:], "  ")
+    return indent("\n".join(parts)[-_MAX_TRACEBACK:], "  ")
 
 
 def _escape(character: str) -> str:

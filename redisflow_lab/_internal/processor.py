@@ -275,8 +275,8 @@ class Processor:
     def _pause(self, entry: Entry, error: BaseException, stop: ThreadEvent) -> bool:
         """Wait before the next try, and renew the lease. Returns False if `stop` is set.
 
-        Others have their turns meanwhile, and the delivery is not counted: it may be long until
-        the error ends, and one of theirs may kill the process.
+        Meanwhile other consumers of the process have their turns. One of their messages may
+        kill the process, so this delivery is not counted until the next try.
         """
         self._void_lap()
         text = described(error)

@@ -1,4 +1,4 @@
-"""Lets the consumers of a process redeliver entries alone, one at a time."""
+"""Lets the consumers of a process take turns with entries that are redelivered alone."""
 
 from collections.abc import Callable
 from threading import Event as ThreadEvent
@@ -8,9 +8,9 @@ _LOOKS_S = 0.1
 
 
 class Line:
-    """Where the consumers of a process wait for their turns. Who comes first is next.
+    """The waiting line of consumers that take turns.
 
-    One of them has the turn, and one is the next: without that place, a consumer that gives
+    One consumer has the turn, and one is next. Without the second lock, a consumer that gives
     its turn back and wants another one would be faster than those that wait.
     """
 
@@ -19,11 +19,11 @@ class Line:
 
 
 class Turn:
-    """The turn of a consumer to redeliver an entry alone, and to handle it.
+    """A consumer's turn to redeliver an entry alone, and to handle it.
 
     Such an entry may be the one that kills the process, and a crash uses up a delivery of
-    whatever is in hand, also in other threads. So the consumers of one line have one such
-    entry in hand at a time. A consumer in no line always has its turn.
+    each entry that is being handled, in any thread. So the consumers of one line handle one
+    such entry at a time. A consumer that is in no line never waits.
 
     while_waiting: called again and again while another consumer has the turn
     """

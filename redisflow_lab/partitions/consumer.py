@@ -41,10 +41,11 @@ class PartitionedConsumer:
     are handled in the order in which they were published, as long as none of them is
     redelivered: a message that failed is handled again later, after those behind it.
 
-    A crash uses up a delivery of what is in hand in all threads. So a message that is
-    redelivered alone, because it was in hand at a crash or has failed, is handled while no
-    other one of these is. Those of the other partitions wait, with what is behind them, but
-    not for one that has to wait itself (`TransientError`). So let no handler hang.
+    A crash uses up a delivery of each message that is being handled, in any thread. So
+    messages that were already delivered twice are handled one at a time: while one partition
+    handles such a message, another partition that comes to one waits. It does not wait for a
+    message that is paused by a `TransientError`. So a handler that hangs may stop several
+    partitions.
 
     The deployment assigns the numbers, for example the ordinals of a StatefulSet. Nothing is
     rebalanced: a partition without its member is not read until that member is started again.
